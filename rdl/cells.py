@@ -1,0 +1,125 @@
+"""The cells of a snapshot as numbers and codes, and when each was known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rdl import clock
+from rdl.query.task import Task
+from rdl.schema import Column, Stype
+from rdl.snapshot import Snapshot
+
+Codes32 = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+V = TypeVar("V", bound=np.generic)
+
+#: A vocabulary holds this many categories, the most frequent ones; all others share one code.
+MOST_CATEGORIES = 1000
+
+
+class Cells:
+    """The cells of a snapshot as numbers and codes, with the time at which each was known. Read once a column."""
+
+    def __init__(self, task: Task, snapshot: Snapshot, fitted_at_us: int) -> None:
+        self.task, self.snapshot, self.fitted_at_us = task, snapshot, fitted_at_us
+        self._codes: dict[tuple[str, str], Codes32] = {}
+        self._keys = {
+            (relation.child, name) for relation in snapshot.schema.relations for name in relation.key
+        } | {(table.name, name) for table in snapshot.schema.tables.values() for name in table.primary_key}
+
+    def inputs(self, table: str, stypes: tuple[Stype, ...], *, masked: bool) -> Iterator[Column]:
+        """The columns that may be read of the table; without the label's where ``masked``."""
+        timeless = self.snapshot.schema[table].time is None
+        for column in self.snapshot.schema[table].columns:
+            cell = (table, column.name)
+            label = cell in self.task.label_columns and (masked or (self.task.row_level and timeless))
+            if column.stype in stypes and not (label or cell in self._keys or cell in self.task.hidden):
+                yield column
+
+    def known(self, table: str, column: Column | None = None) -> clock.Times:
+        """When each row of the table, or its cell in ``column``, was known."""
+        times = self.snapshot.time(table)
+        ends = self.snapshot.schema[table].valid_until
+        told_by = column and (column.known_at or (column.name if column.name == ends else None))
+        return np.maximum(times, self.instants(table, told_by)) if told_by else times
+
+    def instants(self, table: str, column: str) -> clock.Times:
+        """A column of times in µs, NEVER where NULL."""
+        values = self.snapshot.arrow(table)[column]
+        micros = pc.cast(pc.cast(values, pa.timestamp("us"), safe=False), pa.int64())
+        return np.asarray(micros.fill_null(clock.NEVER).to_numpy(), np.int64)
+
+    def numbers(self, table: str, column: Column) -> Floats:
+        """A column as numbers, NaN where NULL; a time as the days by which it precedes the row's own."""
+        if column.stype is Stype.timestamp:
+            return days_between(self.snapshot.time(table), self.instants(table, column.name))
+        return to_numbers(self.snapshot.arrow(table)[column.name])
+
+    def codes(self, table: str, column: Column) -> Codes32:
+        """A column as codes by falling frequency at the training cut, -1 where NULL, the last code for all others."""
+        cell = (table, column.name)
+        if cell not in self._codes:
+            visible = self.known(table, column) <= self.fitted_at_us
+            self._codes[cell] = to_codes(self.snapshot.arrow(table)[column.name], visible)
+        return self._codes[cell]
+
+    def numbers_known(self, table: str, column: Column) -> tuple[Floats, clock.Times]:
+        """A column as numbers, and when each was known."""
+        return self.numbers(table, column), self.known(table, column)
+
+    def codes_known(self, table: str, column: Column) -> tuple[Codes32, clock.Times]:
+        """A column as codes, and when each was known."""
+        return self.codes(table, column), self.known(table, column)
+
+
+def days_between(late: clock.Times, early: clock.Times) -> Floats:
+    """The days from ``early`` to ``late``, NaN where either is not a moment."""
+    known = np.ones(len(early), np.bool_)
+    for times in (late, early):
+        known &= (times != clock.NEVER) & (times != clock.ALWAYS)
+    return np.where(known, late - np.where(known, early, 0), np.nan) / clock.US_PER_DAY
+
+
+def gather(values: npt.NDArray[V], rows: npt.NDArray[np.integer], missing: float) -> npt.NDArray[V]:
+    """``values[rows]``, and ``missing`` where a row is -1."""
+    found = np.full(len(rows), missing, values.dtype)
+    there = rows >= 0
+    found[there] = values[rows[there]]
+    return found
+
+
+def to_numbers(values: pa.ChunkedArray) -> Floats:
+    """An Arrow column as float64, NaN where NULL or no number."""
+    kind = values.type
+    if pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_integer(kind):
+        values = pc.cast(values, pa.int8() if pa.types.is_boolean(kind) else pa.float64(), safe=False)
+    elif pa.types.is_time(kind) or pa.types.is_duration(kind):
+        values = pc.cast(values, pa.int64())
+    elif not pa.types.is_floating(kind):
+        return np.full(len(values), np.nan)
+    return np.asarray(pc.cast(values, pa.float64(), safe=False).fill_null(np.nan).to_numpy(), np.float64)
+
+
+def to_codes(values: pa.ChunkedArray, visible: npt.NDArray[np.bool_]) -> Codes32:
+    """An Arrow column as codes by falling frequency among the visible cells, ties by value."""
+    if pa.types.is_nested(values.type):
+        return np.full(len(values), -1, np.int32)
+    if pa.types.is_boolean(values.type):
+        values = pc.cast(values, pa.int8())
+    encoded = pc.dictionary_encode(values).combine_chunks()
+    places = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    size = len(encoded.dictionary)
+    count = np.bincount(places[visible & (places >= 0)], minlength=size)
+    by_value = np.empty(size, np.int64)
+    by_value[pc.array_sort_indices(encoded.dictionary).to_numpy()] = np.arange(size)
+    order = np.lexsort((by_value, -count))
+    others = min(int((count > 0).sum()), MOST_CATEGORIES)
+    codes = np.full(size + 1, -1, np.int32)
+    codes[order] = np.minimum(np.arange(size), others)
+    return np.asarray(codes[places], np.int32)

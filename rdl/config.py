@@ -1,0 +1,60 @@
+"""Every setting of a training run, with what it means and its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rdl.errors import ConfigError
+
+
+class Regime(StrEnum):
+    """Which rows an evaluation may see: all up to each seed's own time, or none after the split's begin."""
+
+    seed_time = "seed-time"
+    frozen = "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a model is built and trained."""
+
+    regime: Regime = Regime.seed_time
+    """Which rows validation and test may see."""
+    seed: int = 0
+    """The seed of every random number: the same seed gives the same model."""
+    channels: int = 64
+    """The width of node vectors."""
+    fanouts: tuple[int, ...] = (24, 8)
+    """The most recent children sampled a relation, by hop; as many layers of message passing."""
+    dropout: float = 0.3
+    """The share of vector entries dropped in training."""
+    batch_size: int = 256
+    """Seeds a training step."""
+    learning_rate: float = 3e-3
+    """The peak of AdamW's learning rate, which falls along a cosine."""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay."""
+    max_epochs: int = 20
+    """Passes over the training seeds."""
+    min_steps: int = 400
+    """Training steps, at least: few seeds are passed over more often."""
+    max_steps: int = 2_000
+    """Training steps, at most: many seeds are passed over less often, or in part."""
+    patience: int = 8
+    """Evaluations without a better validation figure before training stops."""
+    averaging: float = 0.98
+    """The decay of the running average of the weights that is evaluated and kept."""
+    time_budget_min: float | None = None
+    """Minutes after which training stops with the best model so far; None for no limit."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda`` or another accelerator that Lightning Fabric knows."""
+
+    def __post_init__(self) -> None:
+        if not self.fanouts or min(self.fanouts) < 1:
+            raise ConfigError(f"fanouts {self.fanouts}: give at least one hop, each of one child or more")
+        for name in ("channels", "batch_size", "max_epochs", "min_steps", "max_steps", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        if self.time_budget_min is not None and self.time_budget_min <= 0:
+            raise ConfigError(f"a time budget of {self.time_budget_min} minutes: it must be above 0")

@@ -1,0 +1,103 @@
+"""Message passing over a sampled subgraph: one layer a module, each on every table and edge type at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
+
+from rdl.sampler import EdgeType, Subgraph
+
+
+class Conv(Protocol):
+    """One layer of message passing."""
+
+    def __call__(self, nodes: Mapping[str, Tensor], subgraph: Subgraph, hops: int) -> dict[str, Tensor]:
+        """Node vectors ``[N, channels]`` by table, nodes up to ``hops + 1`` hops away → the same for nodes up to
+        ``hops`` hops away: nothing farther is needed by the layers to come."""
+        ...
+
+
+#: Where the learned time constants of :class:`Aggregate` begin, in days.
+TIME_CONSTANTS_DAYS = (30.0, 365.0)
+
+
+class Aggregate(nn.Module):
+    """The messages at each target, several ways at once: ``[targets, width · channels + 1]``.
+
+    Mean; means weighted by exp(−(age − age of the newest) / τ) for learned τ, so that what is recent counts more however
+    stale all of it is; the newest alone; the maximum; and log(1 + count). Zeros where no message arrives.
+    """
+
+    width = 3 + len(TIME_CONSTANTS_DAYS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_constant = nn.Parameter(torch.tensor(TIME_CONSTANTS_DAYS).log())
+
+    def forward(self, source: Tensor, age_days: Tensor, edges: Tensor, num_targets: int) -> Tensor:
+        """``source`` ``[N, channels]`` and its age ``[N]``; ``edges`` int64 ``[2, E]``, targets ascending and each
+        target's messages from the newest to the oldest."""
+        count = torch.bincount(edges[1], minlength=num_targets)
+        offsets = count.cumsum(0) - count
+        number = count.to(source.dtype).unsqueeze(1)
+        some = (number > 0).to(source.dtype)
+        age = age_days[edges[0]]
+        newest = offsets.clamp(max=len(age) - 1)
+        parts = [
+            embedding_bag(edges[0], source, offsets, mode="sum") / number.clamp(min=1),
+            source[edges[0, newest]] * some,
+            embedding_bag(edges[0], source, offsets, mode="max"),
+        ]
+        behind = (age - age[newest][edges[1]]).clamp(min=0)
+        for constant in self.log_constant.exp():
+            weight = torch.exp(-behind / constant)
+            total = torch.zeros(num_targets, dtype=weight.dtype, device=weight.device).index_add(0, edges[1], weight)
+            weighted = embedding_bag(edges[0], source, offsets, mode="sum", per_sample_weights=weight)
+            parts.append(weighted / total.clamp(min=1e-6).unsqueeze(1))
+        return torch.cat([*parts, number.log1p()], dim=1)
+
+
+class HeteroSAGE(nn.Module):
+    """GraphSAGE (Hamilton et al., 2017) on a heterogeneous graph, with several aggregations at once.
+
+    h′ᵥ = hᵥ + ReLU(norm(W_table · hᵥ + Σ over edge types e of W_e · aggregateₑ({hᵤ : u → v of type e}))), where a child's
+    only parent is taken as it is and a parent's children are aggregated by :class:`Aggregate`.
+    """
+
+    def __init__(self, tables: Sequence[str], types: Sequence[EdgeType], channels: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self._tables = {table: number for number, table in enumerate(tables)}
+        self._types = {type_: number for number, type_ in enumerate(types)}
+        self.own = nn.ModuleList(nn.Linear(channels, channels) for _ in tables)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in tables)
+        self.messages = nn.ModuleList(
+            nn.Linear(Aggregate.width * channels + 1 if type_.to_parent else channels, channels, bias=False)
+            for type_ in types
+        )
+        self.aggregates = nn.ModuleList(Aggregate() for _ in types)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, nodes: Mapping[str, Tensor], subgraph: Subgraph, hops: int) -> dict[str, Tensor]:
+        """See :class:`Conv`."""
+        kept = {table: own[: subgraph.num_nodes[table][hops]] for table, own in nodes.items()}
+        updated = {table: self.own[self._tables[table]](own) for table, own in kept.items() if len(own)}
+        for type_, all_edges in subgraph.edges.items():
+            edges = all_edges[:, : subgraph.num_edges[type_][hops]]
+            if not edges.size(1):
+                continue
+            weight = self.messages[self._types[type_]]
+            source = nodes[type_.source]
+            if type_.to_parent:
+                aggregate = self.aggregates[self._types[type_]]
+                messages = aggregate(source, subgraph.age_days[type_.source], edges, len(updated[type_.target]))
+                updated[type_.target] = updated[type_.target] + weight(messages)
+            else:
+                updated[type_.target] = updated[type_.target].index_add(0, edges[1], weight(source[edges[0]]))
+        return {
+            table: kept[table] + self.dropout(torch.relu(self.norms[self._tables[table]](own)))
+            for table, own in updated.items()
+        }

@@ -1,0 +1,172 @@
+"""A folder of Parquet and CSV files, each a table; read through DuckDB."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from rdl.database.csv_types import csv_dtypes, csv_sql
+from rdl.database.failures import explained
+from rdl.database.files import SUFFIXES, registry_of, write_into
+from rdl.database.reader import IfExists
+from rdl.database.registry import known_columns, note_repairs
+from rdl.database.scan import Scan, columns_of, describe, literal, prepare, stream
+from rdl.database.selection import pick
+from rdl.database.url import DatabaseUrl
+from rdl.errors import DatabaseError, did_you_mean
+from rdl.schema import Column, Schema, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of one table: a single Parquet or CSV file, or the Parquet parts of a sub-folder."""
+
+    name: str
+    files: tuple[Path, ...]
+
+
+class FolderReader:
+    """A folder: each .parquet or .csv file is a table named by its stem, each sub-folder of Parquet parts one table.
+
+    Nothing is declared in such a folder, so there are no keys and no relations. The type of a CSV column is the
+    narrowest that all its cells have. Predictions are written as Parquet files into the folder.
+    """
+
+    def __init__(self, url: DatabaseUrl, *, tables: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> None:
+        self.path = Path(url.path or url.location)
+        self.url, self.name = url.redacted, self.path.resolve().name
+        self._repairs: dict[tuple[str, str], int] = {}
+        self.repairs: Mapping[tuple[str, str], int] = self._repairs
+        self.warnings: list[str] = []
+        self._tables, self._exclude = tables, tuple(exclude)
+        self._scans: dict[str, Scan] = {}
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def reflect(self) -> Schema:
+        """As :meth:`rdl.database.reader.Reader.reflect` says."""
+        self._scans = self._find_scans()
+        return Schema({name: Table(name, self._columns(name, scan)) for name, scan in self._scans.items()})
+
+    def count(self, table: str) -> int:
+        """The number of rows of ``table``."""
+        scan = self._scan(table)
+        with explained(f"{self.url}: cannot count table {table!r}"), self._connect() as connection:
+            found = connection.execute(f"SELECT count(*) FROM {scan.sql}").fetchall()
+        return int(found[0][0])
+
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, *, limit: int | None = None
+    ) -> pa.RecordBatchReader:
+        """As :meth:`rdl.database.reader.Reader.read` says."""
+        scan = self._scan(table)
+        chosen = known_columns(table, columns, scan.types)
+        doing = f"{self.url}: cannot read table {table!r}"
+        lost = note_repairs(self._repairs, table)
+        return stream(self._connect(), scan, chosen, limit=limit, lost=lost, doing=doing)
+
+    def fingerprint(self) -> str:
+        """As :meth:`rdl.database.reader.Reader.fingerprint` says: of every file its name, size and times of change."""
+        with explained(f"{self.url}: cannot be looked at"):
+            return fingerprint_files(self.path, (file for source in self._sources() for file in source.files))
+
+    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail") -> int:
+        """As :meth:`rdl.database.reader.Reader.write` says; the table is a Parquet file in the folder."""
+        names = {source.name.casefold() for source in self._sources()}
+        return write_into(self.path, table, rows, if_exists, lambda name: name.casefold() in names)
+
+    def close(self) -> None:
+        """Lets go of the connection; no file is held open between calls."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _sources(self) -> list[Source]:
+        """The tables of the folder that rdl did not write."""
+        ours = {name.casefold() for name in registry_of(self.path)}
+        with explained(f"{self.url}: cannot be read"):
+            found = [source for source in find_sources(self.path) if source.name.casefold() not in ours]
+        by_name: dict[str, Source] = {}
+        for source in found:
+            other = by_name.setdefault(source.name.casefold(), source)
+            if other is not source:
+                places = " and ".join(repr(str(s.files[0].relative_to(self.path))) for s in (other, source))
+                raise DatabaseError(
+                    f"{self.url}: table {source.name!r} stands twice: {places}", hint="rename or remove one."
+                )
+        return found
+
+    def _find_scans(self) -> dict[str, Scan]:
+        sources = {source.name: source for source in self._sources()}
+        if not sources:
+            raise DatabaseError(
+                f"{self.url}: there is no .parquet or .csv file in {str(self.path)!r}", hint="give another folder."
+            )
+        picked = pick(list(sources), self._tables, self._exclude, where=self.url)
+        with self._connect() as connection:
+            return {name: scan_files(connection, sources[name].files, self.path) for name in picked}
+
+    def _columns(self, _table: str, scan: Scan) -> tuple[Column, ...]:
+        return columns_of(scan, keys=set(), required=set())
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = duckdb.connect()
+        return prepare(self._connection.cursor())
+
+    def _scan(self, table: str) -> Scan:
+        if not self._scans:
+            self.reflect()
+        if table not in self._scans:
+            raise DatabaseError(f"{self.url} has no table {table!r}", hint=did_you_mean(table, self._scans))
+        return self._scans[table]
+
+
+def find_sources(folder: Path) -> list[Source]:
+    """The tables of ``folder`` in the order of their names; hidden files and folders are passed over."""
+    sources = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_file() and entry.suffix.lower() in SUFFIXES:
+            sources.append(Source(entry.stem, (entry,)))
+        elif entry.is_dir():
+            parts = [part for part in sorted(entry.rglob("*")) if part.suffix.lower() == ".parquet" and part.is_file()]
+            parts = [part for part in parts if not any(p.startswith((".", "_")) for p in part.relative_to(entry).parts)]
+            if parts:
+                sources.append(Source(entry.name, tuple(parts)))
+    return sources
+
+
+def scan_files(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], folder: Path) -> Scan:
+    """What DuckDB reads for the table of these files. Raises DatabaseError that names the file."""
+    shown = str(files[0] if len(files) == 1 else files[0].parent)
+    with explained(f"cannot read {shown!r}"):
+        if files[0].suffix.lower() == ".csv":
+            sql, names = csv_sql(files[0], _pattern(files[0]))
+            return Scan(sql, dict.fromkeys(names, "VARCHAR"), csv_dtypes(connection, sql, names))
+        patterns = ", ".join(literal(_pattern(file)) for file in files)
+        hive = any("=" in part for file in files for part in file.relative_to(folder).parts[:-1])
+        options = f"union_by_name = {len(files) > 1}, hive_partitioning = {hive}"
+        sql = f"read_parquet([{patterns}], {options})"
+        return Scan(sql, describe(connection, sql), {})
+
+
+def fingerprint_files(folder: Path, files: Iterable[Path]) -> str:
+    """Sixteen hex digits of the files' names, sizes and times of change."""
+    digest = hashlib.sha256()
+    for file in files:
+        stat = os.stat(file)
+        state = f"{file.relative_to(folder)}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}\n"
+        digest.update(state.encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _pattern(file: Path) -> str:
+    """The path of ``file`` as DuckDB takes it: its wildcards are no wildcards."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(file.resolve()))

@@ -1,0 +1,63 @@
+"""The seam between rdl and a database engine: one ``Reader`` a family of engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from rdl.schema import Schema
+
+IfExists = Literal["fail", "append", "replace"]
+
+
+class Reader(Protocol):
+    """A connected database: reflects what is declared, reads tables to Arrow, writes predictions back.
+
+    A reader infers no meaning: what is not declared is for :mod:`rdl.infer` to propose.
+    """
+
+    #: The URL without its password.
+    url: str
+    #: A short name of the database, as in ``schemas/<name>.toml``.
+    name: str
+    #: Cells that did not fit their declared type and were read as NULL, counted by (table, column).
+    repairs: Mapping[tuple[str, str], int]
+
+    def reflect(self) -> Schema:
+        """Tables, columns, keys and relations as declared. Each column has the semantic type that its storage type
+        suggests; tables that rdl itself wrote predictions into are left out."""
+        ...
+
+    def count(self, table: str) -> int:
+        """The number of rows of ``table``."""
+        ...
+
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, *, limit: int | None = None
+    ) -> pa.RecordBatchReader:
+        """The rows of ``table`` in batches, in the engine's own order, at most ``limit`` of them.
+
+        Arrow types follow ``Column.dtype``: boolean → bool, integer → int64, float → float64, decimal → float64,
+        text, uuid and json → string, date and timestamp → timestamp[us] (UTC, without a zone), time → time64[us],
+        interval → duration[us], binary → binary, list → list. A cell that does not fit its type becomes NULL and is
+        counted in ``repairs``. Raises DatabaseError.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Text that changes whenever the data may have changed (tables that rdl wrote do not count)."""
+        ...
+
+    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail") -> int:
+        """Writes ``rows`` into ``table`` in one transaction and returns their number: all of them or none.
+
+        The table is entered in the database's own list of rdl's tables, so that it is never taken for an input.
+        Raises DatabaseError where the table exists and ``if_exists`` is ``fail``, or was not written by rdl.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of the connection."""
+        ...

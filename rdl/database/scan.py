@@ -1,0 +1,208 @@
+"""Reading anything DuckDB can put after FROM: each column in the Arrow type of its Dtype, in batches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from rdl.database.failures import explained
+from rdl.database.types import ARROW_TYPES, STYPES, dtype_named
+from rdl.schema import Column, Dtype, Stype
+
+#: Rows of a batch: wide rows of text stay within some ten MB.
+BATCH_ROWS = 16_384
+#: Text that may be a time: the year comes first, so that no order of day and month is ever guessed.
+ISO_TIME = r"^\s*\d{4}-\d{1,2}-\d{1,2}([ T].*)?$"
+_MONTH_US = 2_629_800_000_000  # 30.4375 days, as rdl.clock counts a month
+_NARROW = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What DuckDB reads: ``sql`` stands after FROM, ``types`` holds each column's type as DuckDB writes it.
+
+    ``wanted`` overrides the storage type of some columns: those whose text or numbers are declared otherwise.
+    """
+
+    sql: str
+    types: Mapping[str, str]
+    wanted: Mapping[str, Dtype]
+
+    def dtype(self, column: str) -> Dtype:
+        """The storage type of ``column``."""
+        return self.wanted.get(column) or duckdb_dtype(self.types[column])
+
+
+def quote(name: str) -> str:
+    """``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """``text`` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def duckdb_dtype(type_text: str) -> Dtype:
+    """The storage type of a DuckDB type. A decimal without digits after the point is an integer.
+
+    >>> duckdb_dtype("DECIMAL(18,3)"), duckdb_dtype("VARCHAR[]"), duckdb_dtype("STRUCT(a INTEGER)")
+    (<Dtype.decimal: 'decimal'>, <Dtype.list: 'list'>, <Dtype.unknown: 'unknown'>)
+    """
+    if type_text.endswith("]"):
+        element = _element(type_text)
+        return Dtype.unknown if duckdb_dtype(element) in (Dtype.list, Dtype.unknown, Dtype.interval) else Dtype.list
+    if re.fullmatch(r"DECIMAL\(\d+,\s*0\)", type_text):
+        return Dtype.integer
+    if type_text.split("(", maxsplit=1)[0] in ("BIT", "STRUCT", "MAP", "UNION"):
+        return Dtype.unknown
+    return dtype_named(type_text) or Dtype.unknown
+
+
+def duckdb_stype(type_text: str) -> Stype:
+    """The semantic type that a DuckDB type suggests: an ENUM is categorical, a fixed array of floats an embedding."""
+    dtype = duckdb_dtype(type_text)
+    if type_text.startswith("ENUM") and dtype is Dtype.text:
+        return Stype.categorical
+    if dtype is Dtype.list and duckdb_dtype(_element(type_text)) in (Dtype.float, Dtype.decimal):
+        return Stype.unsupported if type_text.endswith("[]") else Stype.embedding
+    return STYPES[dtype]
+
+
+def columns_of(scan: Scan, *, keys: set[str], required: set[str]) -> tuple[Column, ...]:
+    """The columns of ``scan``; those in ``keys`` are identifiers, those in ``required`` never NULL."""
+    columns = []
+    for name, type_text in scan.types.items():
+        dtype = scan.dtype(name)
+        suggested = STYPES[dtype] if name in scan.wanted else duckdb_stype(type_text)
+        stype = Stype.identifier if name in keys else suggested
+        columns.append(Column(name, dtype, stype, nullable=name not in required))
+    return tuple(columns)
+
+
+def _element(type_text: str) -> str:
+    return type_text[: type_text.rindex("[")]
+
+
+def timestamp_of(quoted: str, type_text: str) -> str:
+    """SQL for ``quoted`` as TIMESTAMP in UTC; NULL where it has no such time (infinity, not a time)."""
+    if type_text == "VARCHAR":
+        moment = f"timezone('UTC', TRY_CAST(trim({quoted}) AS TIMESTAMPTZ))"
+        return f"CASE WHEN regexp_matches({quoted}, {literal(ISO_TIME)}) THEN {moment} END"
+    zoned = "WITH TIME ZONE" in type_text or type_text == "TIMESTAMPTZ"
+    moment = f"timezone('UTC', {quoted})" if zoned else f"TRY_CAST({quoted} AS TIMESTAMP)"
+    return f"CASE WHEN isfinite({moment}) THEN {moment} END"
+
+
+def _interval(quoted: str) -> str:
+    """SQL for ``quoted`` as microseconds; a month counts 30.4375 days."""
+    months = f"(datepart('year', {quoted}) * 12 + datepart('month', {quoted})) * {_MONTH_US}"
+    clock = f"datepart('hour', {quoted}) * 3600000000 + datepart('minute', {quoted}) * 60000000"
+    return f"{months} + datepart('day', {quoted}) * 86400000000 + {clock} + datepart('microsecond', {quoted})"
+
+
+def _list(quoted: str, type_text: str) -> str:
+    element = _element(type_text)
+    if duckdb_dtype(element) in (Dtype.date, Dtype.timestamp):
+        return f"list_transform({quoted}::{element}[], x -> {timestamp_of('x', element)})"
+    targets = {Dtype.boolean: "BOOLEAN", Dtype.integer: "BIGINT", Dtype.decimal: "DOUBLE", Dtype.binary: "BLOB"}
+    targets[Dtype.float] = element
+    return f"TRY_CAST({quoted} AS {targets.get(duckdb_dtype(element), 'VARCHAR')}[])"
+
+
+def _expression(name: str, type_text: str, dtype: Dtype) -> tuple[str, bool]:
+    """SQL for one column in the form of its ``dtype``, and whether a value can get lost on the way."""
+    quoted = quote(name)
+    if dtype in (Dtype.date, Dtype.timestamp):
+        return timestamp_of(quoted, type_text), True
+    if dtype is Dtype.interval:
+        return (_interval(quoted), False) if type_text == "INTERVAL" else ("NULL::BIGINT", True)
+    if dtype is Dtype.list:
+        return _list(quoted, type_text), True
+    if dtype is Dtype.integer and type_text in ("DOUBLE", "FLOAT"):
+        return f"CASE WHEN {quoted} = trunc({quoted}) THEN TRY_CAST({quoted} AS BIGINT) END", True
+    target = {
+        Dtype.boolean: "BOOLEAN",
+        Dtype.integer: "BIGINT",
+        Dtype.float: "DOUBLE",
+        Dtype.decimal: "DOUBLE",
+        Dtype.time: "TIME",
+        Dtype.binary: "BLOB",
+    }.get(dtype, "VARCHAR")
+    if target == type_text:
+        return quoted, False
+    return f"TRY_CAST({quoted} AS {target})", type_text not in _NARROW
+
+
+def describe(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, str]:
+    """The DuckDB type of each column of what stands after FROM."""
+    rows = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM {sql})").fetchall()
+    return {str(name): str(type_text) for name, type_text in rows}
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """``connection`` with times in UTC and without sight of Python's variables."""
+    connection.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
+    return connection
+
+
+def stream(
+    connection: duckdb.DuckDBPyConnection,
+    scan: Scan,
+    columns: Sequence[str],
+    *,
+    limit: int | None,
+    lost: Callable[[str, int], None],
+    doing: str,
+) -> pa.RecordBatchReader:
+    """The rows of ``scan`` as Arrow; closes ``connection`` when the last one was read.
+
+    After the last batch ``lost`` is told, for each column with such, how many cells became NULL for not fitting.
+    Raises DatabaseError "``doing``: …", here or while batches are read.
+    """
+    planned = {name: _expression(name, scan.types[name], scan.dtype(name)) for name in columns}
+    tail = "" if limit is None else f" LIMIT {int(limit)}"
+    chosen = ", ".join(f"{sql} AS {quote(name)}" for name, (sql, _) in planned.items())
+    with explained(doing):
+        # A column that nobody asked for keeps the number of rows where no column is chosen.
+        source = connection.sql(f"SELECT {chosen or 'NULL'} FROM {scan.sql}{tail}").to_arrow_reader(BATCH_ROWS)
+    types = [
+        found.type if scan.dtype(name) is Dtype.list else ARROW_TYPES[scan.dtype(name)]
+        for name, found in zip(columns, source.schema, strict=False)
+    ]
+    schema = pa.schema(list(zip(columns, types, strict=True)))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nulls = dict.fromkeys(columns, 0)
+        try:
+            with explained(doing):
+                for batch in source:
+                    arrays = [array.cast(type_) for array, type_ in zip(batch.columns, types, strict=False)]
+                    for name, array in zip(columns, arrays, strict=True):
+                        nulls[name] += array.null_count
+                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                lossy = [name for name, (_, can_lose) in planned.items() if can_lose and nulls[name]]
+                for name, cells in _count_lost(connection, scan.sql, lossy, nulls, tail).items():
+                    lost(name, cells)
+        finally:
+            source.close()
+            connection.close()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _count_lost(
+    connection: duckdb.DuckDBPyConnection, sql: str, columns: list[str], nulls: dict[str, int], tail: str
+) -> dict[str, int]:
+    """By column, how many more NULLs were read than there are."""
+    if not columns:
+        return {}
+    counted = ", ".join(f"count(*) - count({quote(name)})" for name in columns)
+    chosen = ", ".join(quote(name) for name in columns)
+    found = connection.execute(f"SELECT {counted} FROM (SELECT {chosen} FROM {sql}{tail})").fetchall()[0]
+    lost = {name: nulls[name] - missing for name, missing in zip(columns, found, strict=True)}
+    return {name: count for name, count in lost.items() if count > 0}

@@ -1,0 +1,175 @@
+"""What people see in a terminal or a notebook while rdl works, and the tables of figures it ends with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rdl import train
+from rdl.labels import Plan
+from rdl.metrics import headline
+from rdl.query.task import Kind
+from rdl.run import Figures
+
+#: Everything for people goes to stderr: stdout is for what was asked.
+console = Console(stderr=True)
+
+
+class Watcher(Protocol):
+    """Who is told how far the work is; a context manager around it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def stage(self, name: str) -> None:
+        """A new part of the work begins."""
+        ...
+
+    def rows(self, table: str, done: int, total: int) -> None:
+        """So many rows of a table are extracted."""
+        ...
+
+    def step(self, progress: train.Progress) -> None:
+        """A training step is done."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def stage(self, name: str) -> None:
+        """See :class:`Watcher`."""
+
+    def rows(self, table: str, done: int, total: int) -> None:
+        """See :class:`Watcher`."""
+
+    def step(self, progress: train.Progress) -> None:
+        """See :class:`Watcher`."""
+
+
+class Bars:
+    """Progress bars: rows of each table while extracting, steps with loss, figure and time left while training."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+        self._current: TaskID | None = None
+        self._name = ""
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str) -> None:
+        """See :class:`Watcher`."""
+        if self._current is not None:
+            self._bars.remove_task(self._current)
+        self._current, self._name = self._bars.add_task(name, total=None, note=""), name
+
+    def rows(self, table: str, done: int, total: int) -> None:
+        """See :class:`Watcher`."""
+        if self._name != f"reading {table}":
+            self.stage(f"reading {table}")
+        if self._current is not None:
+            self._bars.update(self._current, completed=done, total=total)
+
+    def step(self, progress: train.Progress) -> None:
+        """See :class:`Watcher`."""
+        last = progress.history[-1] if progress.history else None
+        note = f"loss {last.train_loss:.4f}  val {last.val_metric:.4f}  best {progress.best:.4f}" if last else ""
+        if self._current is not None:
+            self._bars.update(self._current, completed=progress.step, total=progress.total_steps, note=note)
+
+
+def watcher() -> Watcher:
+    """Bars where a person watches (a terminal or a notebook), else nothing."""
+    return Bars() if console.is_terminal or console.is_jupyter else Silent()
+
+
+def figures_table(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> Table:
+    """The headline figure and the others, the model beside the baselines, the best test figure in bold."""
+    main, higher = headline(kind)
+    rows = {"model": metrics, **baselines}
+    names = [name for name in metrics.get("val") or metrics.get("test") or {} if name != main]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in (main, *names):
+        for split in ("val", "test"):
+            if name == main or split == "test":
+                table.add_column(f"{split} {name}", justify="right")
+    found = [f.get("test", {}).get(main, math.nan) for f in rows.values()]
+    known = [value for value in found if value is not None and not math.isnan(value)]
+    best = (max(known) if higher else min(known)) if known else None
+    for label, figures in rows.items():
+        cells = [_figure(figures, "val", main), _figure(figures, "test", main)]
+        cells += [_figure(figures, "test", name) for name in names]
+        table.add_row(label, *cells, style="bold" if best is not None and figures.get("test", {}).get(main) == best else None)
+    return table
+
+
+def _figure(figures: Figures, split: str, name: str) -> str:
+    value = figures.get(split, {}).get(name)
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def verdict(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> str:
+    """One sentence: by how much the model beats the best baseline on test, or that it does not."""
+    main, higher = headline(kind)
+    model = metrics.get("test", {}).get(main)
+    known = {n: v for n, f in baselines.items() if (v := f.get("test", {}).get(main)) is not None and not math.isnan(v)}
+    if model is None or math.isnan(model) or not known:
+        return "There is nothing to compare on the test split."
+    name = (max if higher else min)(known, key=lambda n: known[n])
+    gain = (model - known[name]) * (1 if higher else -1)
+    if gain > 0:
+        return f"The model beats the best baseline ({name}) by {gain:.4f} {main} on test."
+    return f"Warning: the baseline {name} is better than the model by {-gain:.4f} {main} on test: use it, or train longer."
+
+
+def show_plan(plan: Plan) -> None:
+    """Prints a plan for people."""
+    facts = plan.to_json()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("split", "anchors", "rows", "balance"):
+        table.add_column(name, justify="left" if name in ("split", "balance") else "right")
+    for split in ("train", "val", "test"):
+        cells = [facts[part].get(split) for part in ("anchors", "rows", "balance")]  # type: ignore[attr-defined]
+        table.add_row(split, *(_cell(cell) for cell in cells))
+    console.print(f"[bold]{facts['kind']}[/] for each [bold]{facts['entity']}[/]")
+    console.print(str(facts["sql"]), highlight=False, markup=False, style="dim")
+    console.print(table)
+    console.print(f"dropped {facts['dropped']}, censored {facts['censored']}; hidden: {facts['hidden'] or 'nothing'}")
+    for warning in facts["warnings"]:  # type: ignore[attr-defined]
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -1,0 +1,80 @@
+"""The temporal graph of a snapshot: rows are nodes, foreign keys are edges, rows have times.
+
+Rows are numbered by time inside each table, so "known at t" is ``row < limit`` with one ``searchsorted`` a table, the
+parent of a row is one gather, and the children of a row known at t are a prefix of its children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rdl.schema import Relation
+from rdl.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One relation's edges, both ways.
+
+    ``parent`` int32 ``[children]``: the parent's row of each child row, −1 where NULL or dangling.
+    ``children`` int32 ``[links]``: child rows ordered by (parent, time); the children of parent row p are
+    ``children[indptr[p]:indptr[p + 1]]``. ``indptr`` int64 ``[parents + 1]``.
+    """
+
+    parent: Tensor
+    children: Tensor
+    indptr: Tensor
+
+    @staticmethod
+    def of(parent: Tensor, num_parents: int) -> Link:
+        """The link of child rows (numbered by time) to the parents in ``parent``."""
+        order = torch.argsort(parent, stable=True)
+        first = int((parent < 0).sum())
+        degree = torch.bincount(parent[parent >= 0].long(), minlength=num_parents)
+        indptr = torch.zeros(num_parents + 1, dtype=torch.int64)
+        torch.cumsum(degree, 0, out=indptr[1:])
+        return Link(parent, order[first:].to(torch.int32), indptr)
+
+    def to(self, device: torch.device) -> Link:
+        """The same link on ``device``."""
+        return Link(self.parent.to(device), self.children.to(device), self.indptr.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalGraph:
+    """The nodes' times and the links between them.
+
+    ``time[table]`` int64 ``[rows]``, ascending: µs UTC, ``clock.ALWAYS`` for timeless tables, ``clock.NEVER`` for rows
+    without a time.
+    """
+
+    num_rows: Mapping[str, int]
+    time: Mapping[str, Tensor]
+    links: Mapping[Relation, Link]
+
+    @staticmethod
+    def build(snapshot: Snapshot) -> TemporalGraph:
+        """The graph of every row and relation of ``snapshot``."""
+        schema = snapshot.schema
+        time = {table: torch.from_numpy(snapshot.time(table).copy()) for table in schema.tables}
+        links = {
+            relation: Link.of(torch.from_numpy(snapshot.parent(relation).copy()), snapshot.num_rows[relation.parent])
+            for relation in schema.relations
+        }
+        return TemporalGraph(dict(snapshot.num_rows), time, links)
+
+    def to(self, device: torch.device) -> TemporalGraph:
+        """The same graph on ``device``."""
+        return TemporalGraph(
+            self.num_rows,
+            {table: time.to(device) for table, time in self.time.items()},
+            {relation: link.to(device) for relation, link in self.links.items()},
+        )
+
+    def __repr__(self) -> str:
+        rows, links = sum(self.num_rows.values()), sum(len(link.children) for link in self.links.values())
+        return f"TemporalGraph({rows:,} rows in {len(self.num_rows)} tables, {links:,} links in {len(self.links)} keys)"

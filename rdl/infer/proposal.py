@@ -1,0 +1,84 @@
+"""A proposal: one thing that a schema does not say and its data suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from rdl.schema import Relation, Schema, Stype, TimePath
+
+Kind = Literal["primary_key", "relation", "time", "stype"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One addition to a schema.
+
+    ``value`` is by ``kind`` the columns of the primary key, the relation, the time, or the semantic type of
+    ``column``. ``evidence`` says in words what was seen; ``confidence`` orders proposals from 0 to 1 and is no
+    probability.
+
+    >>> print(Proposal("time", "results", TimePath("date", (("raceId",),)), "every row has a race"))
+    results.time = raceId.date: every row has a race
+    """
+
+    kind: Kind
+    table: str
+    value: tuple[str, ...] | Relation | TimePath | Stype
+    evidence: str
+    column: str | None = None
+    confidence: float = 1.0
+
+    @property
+    def what(self) -> str:
+        """What is proposed, on one line."""
+        match self.value:
+            case Relation():
+                return str(self.value)
+            case TimePath():
+                return f"{self.table}.time = {self.value}"
+            case Stype():
+                return f"{self.table}.{self.column} = {self.value}"
+            case _:
+                return f"{self.table}.primary_key = {'+'.join(self.value)}"
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as :func:`rdl.schema_file.write` names it."""
+        if isinstance(self.value, Relation):
+            return str(self.value)
+        return f"{self.table}.{self.kind}" if self.column is None else f"{self.table}.columns.{self.column}"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.evidence}"
+
+    def to_json(self) -> dict[str, object]:
+        """The proposal as JSON values, with ``what`` as text."""
+        value = asdict(self.value) if isinstance(self.value, Relation | TimePath) else self.value
+        facts = {"kind": self.kind, "table": self.table, "column": self.column, "what": self.what, "value": value}
+        return {**facts, "evidence": self.evidence, "confidence": self.confidence}
+
+
+def apply(schema: Schema, proposals: Sequence[Proposal]) -> Schema:
+    """``schema`` with ``proposals`` in place. Raises SchemaError where one names what is not there."""
+    tables = dict(schema.tables)
+    relations = list(schema.relations)
+    for proposal in proposals:
+        table = schema[proposal.table]
+        match proposal.value:
+            case Relation():
+                if proposal.value not in relations:
+                    relations.append(proposal.value)
+            case Stype():
+                _ = table[proposal.column or ""]
+                columns = tuple(
+                    replace(column, stype=proposal.value) if column.name == proposal.column else column
+                    for column in tables[table.name].columns
+                )
+                tables[table.name] = replace(tables[table.name], columns=columns)
+            case TimePath():
+                tables[table.name] = replace(tables[table.name], time=proposal.value)
+            case _:
+                tables[table.name] = replace(tables[table.name], primary_key=proposal.value)
+    return Schema(tables, tuple(relations))

@@ -1,0 +1,49 @@
+"""From labels to what a model is trained on, and from its outputs back to predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
+
+from rdl.query.task import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """How one kind of task is trained: binary by cross-entropy, regression by the absolute error.
+
+    A regression output is in units of ``scale`` around ``center``, and predictions are clamped to ``[low, high]``: all
+    four are fitted on training labels only.
+    """
+
+    kind: Kind
+    center: float = 0.0
+    scale: float = 1.0
+    low: float = -np.inf
+    high: float = np.inf
+
+    @staticmethod
+    def fit(kind: Kind, target: npt.NDArray[np.float64]) -> Objective:
+        """The objective for training labels ``target`` ``[n]``: median, standard deviation, and the 0.5 % and 99.5 %
+        quantiles to clamp to."""
+        if kind is Kind.binary:
+            return Objective(kind)
+        low, center, high = np.quantile(target, [0.005, 0.5, 0.995])
+        return Objective(kind, float(center), float(np.std(target)) or 1.0, float(low), float(high))
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean loss of outputs ``[S]`` for labels ``[S]``, a scalar."""
+        if self.kind is Kind.binary:
+            return binary_cross_entropy_with_logits(output, target)
+        return l1_loss(output, (target - self.center) / self.scale)
+
+    def prediction(self, output: Tensor) -> Tensor:
+        """Outputs ``[S]`` → predictions ``[S]`` as float64: a probability, or a number in the label's own units."""
+        if self.kind is Kind.binary:
+            return torch.sigmoid(output.double())
+        return (output.double() * self.scale + self.center).clamp(self.low, self.high)

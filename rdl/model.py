@@ -1,0 +1,84 @@
+"""The model, to be read top to bottom: encode rows, pass messages towards the seeds, read the answer at the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdl.clock import NEVER
+from rdl.convs import Conv, HeteroSAGE
+from rdl.encoders import Encoder, TableEncoder, gaps
+from rdl.features import Features, Statistics, mask, seasons
+from rdl.heads import Head, MLPHead
+from rdl.sampler import EdgeType, Subgraph
+from rdl.schema import Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a model is made of: an encoder a table, the layers, and the head."""
+
+    encoders: Mapping[str, Encoder]
+    convs: Sequence[Conv]
+    head: Head
+
+
+class RelationalModel(nn.Module):
+    """A heterogeneous temporal graph network.
+
+    ``masked`` are label columns by (table, column): a cell of theirs is NULL to a seed unless its row is strictly older.
+    """
+
+    def __init__(self, parts: Parts, masked: Collection[tuple[str, str]] = ()) -> None:
+        super().__init__()
+        self._tables = {table: number for number, table in enumerate(parts.encoders)}
+        # Numbered, never keyed by the user's names, which may clash with attributes of the module.
+        self.encoders = nn.ModuleList(parts.encoders.values())  # type: ignore[arg-type]
+        self.convs = nn.ModuleList(parts.convs)  # type: ignore[arg-type]
+        self.head: Head = parts.head
+        self._masked = {table: [c for t, c in masked if t == table] for table, _ in masked}
+
+    def forward(self, features: Mapping[str, Features], subgraph: Subgraph) -> Tensor:
+        """One output a seed, ``[S]``, in the order of the seeds."""
+        nodes = {table: self._encode(features[table], table, subgraph) for table in subgraph.rows}
+        first = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
+        for layer, conv in enumerate(self.convs):
+            nodes = conv(nodes, subgraph, hops=len(self.convs) - 1 - layer)
+        last = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
+        return self.head(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
+
+    def _encode(self, features: Features, table: str, subgraph: Subgraph) -> Tensor:
+        """Node vectors of one table: columns once for each distinct row, gaps for each node."""
+        encoder: Encoder = self.encoders[self._tables[table]]  # type: ignore[assignment]
+        rows, seed_time = subgraph.rows[table], subgraph.seeds.time[subgraph.seed[table]]
+        times = features.times[rows]
+        if table not in self._masked:
+            distinct, place = torch.unique(rows, return_inverse=True)
+            frame = features.frame and features.frame[distinct]
+        else:
+            # A row's own time decides whether a seed may read its label, so a row can stand masked and unmasked.
+            hide = (times[:, 0] >= seed_time) | (times[:, 0] == NEVER)
+            both, place = torch.unique(rows * 2 + hide, return_inverse=True)
+            distinct = both // 2
+            frame = features.frame and mask(features.frame[distinct], self._masked[table], both % 2 == 1)
+        return encoder.forward(encoder.columns(frame, len(distinct))[place], *gaps(seed_time, times))
+
+
+def build(
+    statistics: Mapping[str, Statistics],
+    relations: Sequence[Relation],
+    *,
+    channels: int,
+    layers: int,
+    dropout: float,
+    masked: Collection[tuple[str, str]] = (),
+) -> RelationalModel:
+    """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, an MLP head."""
+    types = [EdgeType(relation, to_parent) for relation in relations for to_parent in (True, False)]
+    encoders = {table: TableEncoder(fitted, channels, dropout=dropout) for table, fitted in statistics.items()}
+    convs = [HeteroSAGE(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
+    head = MLPHead(2 * channels + 6, channels, dropout=dropout)
+    return RelationalModel(Parts(encoders, convs, head), masked)

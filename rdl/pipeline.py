@@ -1,0 +1,301 @@
+"""The Python face of rdl: connect to a database, ask a question, fit a model, predict.
+
+>>> import rdl, tempfile, pathlib
+>>> from rdl.shop import build_shop
+>>> shop = pathlib.Path(tempfile.mkdtemp()) / "shop.duckdb"
+>>> build_shop(shop, scale=0.05)
+>>> db = rdl.connect(f"duckdb:///{shop}")
+>>> db.schema.tables["orders"].time.column
+'created_at'
+>>> task = db.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id")
+>>> task.kind.value
+'binary'
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from rdl import infer, labels, schema_file
+from rdl.checkpoint import NewFolder, read_json
+from rdl.clock import to_us
+from rdl.config import Regime, TrainConfig
+from rdl.database import open_reader
+from rdl.database.reader import IfExists, Reader
+from rdl.display import Watcher, watcher
+from rdl.errors import ConfigError, did_you_mean
+from rdl.graph import TemporalGraph
+from rdl.inspection import Inspection, inspect
+from rdl.query import Kind, Split, Task, TaskTable, read_manifest, read_task
+from rdl.report import write_report
+from rdl.run import Figures, Run, baseline_figures
+from rdl.schema import Schema
+from rdl.snapshot import Snapshot, load_or_build
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def connect(
+    url: str | os.PathLike[str],
+    *,
+    schema: str | os.PathLike[str] | None = None,
+    tables: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+) -> Database:
+    """The database at ``url``, reflected, with what it does not declare proposed and applied (``db.proposals``).
+
+    ``schema`` is a TOML file merged over that (default: ``schemas/<database>.toml`` here, where there is one).
+    ``tables`` and ``exclude`` pick tables. Raises DatabaseError and SchemaError.
+    """
+    return Database(open_reader(url, tables=tables, exclude=exclude), schema)
+
+
+class Database:
+    """A connected database: its schema, and the questions that can be asked of it."""
+
+    def __init__(self, reader: Reader, schema: str | os.PathLike[str] | None = None) -> None:
+        self.reader, self.url = reader, reader.url
+        self.declared = reader.reflect()
+        self.proposals = infer.propose(reader, self.declared)
+        self.schema = infer.apply(self.declared, self.proposals)
+        default = Path("schemas") / f"{reader.name}.toml"
+        self.schema_file = Path(schema) if schema else default if default.is_file() else None
+        if self.schema_file:
+            self.schema = schema_file.read(self.schema_file, self.schema)
+
+    def __repr__(self) -> str:
+        return f"Database({self.url!r}: {len(self.schema.tables)} tables, {len(self.schema.relations)} relations)"
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The tables, extracted once and kept in rdl's cache until the data or the schema change."""
+        return self.extract()
+
+    def extract(self, watch: Watcher | None = None) -> Snapshot:
+        """The snapshot, with progress told to ``watch``."""
+        if "snapshot" not in self.__dict__:
+            self.__dict__["snapshot"] = load_or_build(
+                self.reader, self.schema, progress=watch.rows if watch else None
+            )
+        return self.snapshot
+
+    def graph(self) -> TemporalGraph:
+        """Rows as nodes, foreign keys as edges, ordered by time."""
+        return TemporalGraph.build(self.snapshot)
+
+    def inspect(self) -> Inspection:
+        """Tables, keys, relations, times and types: what is declared, what was inferred, and what looks wrong."""
+        return inspect(self.reader, self.declared, self.proposals, self.schema, self.snapshot.report)
+
+    def task(self, query: str | os.PathLike[str], *, parameters: Mapping[str, object] | None = None) -> BoundTask:
+        """The question ``query``: its text, the path of a ``.pql`` file, a RelBench task folder, or, on a RelBench
+        database, the name of one of its tasks. Raises QueryError."""
+        return BoundTask(self, self._read(query, parameters))
+
+    def _read(self, query: str | os.PathLike[str], parameters: Mapping[str, object] | None) -> Task:
+        text = os.fspath(query)
+        known: Mapping[str, Path] = getattr(self.reader, "tasks", {})
+        folder = known.get(text) or (Path(text) if len(text) < 4096 and "\n" not in text else None)
+        if folder is not None and (folder / "manifest.yaml").is_file():
+            val_cut, test_cut = getattr(self.reader, "val_cut_us", None), getattr(self.reader, "test_cut_us", None)
+            if val_cut is None or test_cut is None:
+                raise ConfigError(
+                    f"{folder} is a RelBench task, and {self.url} says no validation and test times",
+                    hint="give its RelBench data set: --db relbench:FOLDER.",
+                )
+            return read_manifest(folder, self.schema, val_cut, test_cut)
+        if known and text.replace("-", "").replace("_", "").isalnum() and not text.upper().startswith("PREDICT"):
+            raise ConfigError(f"{self.url} has no task {text!r}", hint=did_you_mean(text, known))
+        return read_task(query if isinstance(query, Path) else text, self.schema, parameters=parameters)
+
+    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail") -> int:
+        """Writes ``rows`` into ``table`` in one transaction and returns their number. Raises DatabaseError."""
+        return self.reader.write(table, rows, if_exists=if_exists)
+
+
+class BoundTask:
+    """A question on a database."""
+
+    def __init__(self, db: Database, task: Task) -> None:
+        self.db, self.definition, self.kind = db, task, task.kind
+
+    def __repr__(self) -> str:
+        return f"BoundTask({self.kind}, for each {self.definition.entity})\n{self.definition.source.strip()}"
+
+    def plan(self) -> labels.Plan:
+        """What the question means on this database, without training: SQL, anchors, rows, balance, warnings."""
+        return labels.plan(self.definition, self.db.snapshot)
+
+    @cached_property
+    def labels(self) -> TaskTable:
+        """Every seed with its label and split. Raises QueryError where there is nothing to learn."""
+        return labels.build(self.definition, self.db.snapshot)
+
+    def table(self, split: Split | str) -> pd.DataFrame:
+        """The seeds of one split: the entity's own key, ``time`` and ``label``."""
+        part = self.labels.of(split)
+        return _keyed(self, part.entity, part.time, {"label": part.target}).to_pandas()
+
+    def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
+        """The baselines' metrics by name and split."""
+        config = TrainConfig(regime=Regime(regime), seed=seed)
+        return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
+
+    def fit(
+        self,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        baselines: bool = True,
+        watch: Watcher | None = None,
+        **settings: Any,
+    ) -> FittedRun:
+        """A trained model with its figures and the baselines' beside them; saved as the folder ``out`` if given.
+
+        ``settings`` are those of :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
+        to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
+        """
+        started = time.perf_counter()
+        config = _config(settings)
+        folder = NewFolder(Path(out)) if out else None
+        partial = folder.path.with_name(f".{folder.path.name}.partial") if folder else None
+        with watcher() if watch is None else watch as watching:
+            snapshot = self.db.extract(watching)
+            watching.stage("labels")
+            extracted = time.perf_counter()
+            run = Run.new(self.definition, snapshot, self.labels, config)
+            run.seconds |= {"snapshot": extracted - started, "labels": time.perf_counter() - extracted}
+            watching.stage("training")
+            run.train(partial=partial, resume=resume, listen=watching.step)
+            watching.stage("evaluation and baselines" if baselines else "evaluation")
+            run.score(baselines=baselines)
+        run.seconds["total"] = time.perf_counter() - started
+        fitted = FittedRun(self, run, Path(out) if out else None)
+        if folder is not None:
+            with folder as filling:
+                run.save(filling, url=self.db.url)
+                write_report(run, filling / "report.html", url=self.db.url)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+        return fitted
+
+
+class FittedRun:
+    """A trained model on its database."""
+
+    def __init__(self, task: BoundTask, run: Run, path: Path | None = None) -> None:
+        self.task, self.run, self.path = task, run, path
+        self.metrics, self.baselines, self.seconds = run.metrics, run.baselines, run.seconds
+
+    def __repr__(self) -> str:
+        return f"FittedRun({self.task.kind}, {self.run.config.regime}, {self.metrics})"
+
+    def evaluate(self, split: Split | str = Split.test) -> dict[str, float]:
+        """The metrics of one split, computed anew."""
+        return self.run.evaluate(split)
+
+    def predict(
+        self,
+        *,
+        split: Split | str | None = None,
+        at: object = None,
+        entities: Sequence[object] | pa.Table | None = None,
+    ) -> pd.DataFrame:
+        """Predictions: the entity's key columns, ``time``, and ``score`` (binary) or ``prediction`` (regression).
+
+        Either for the seeds of ``split``, or for the eligible entities ``at`` a time (default: the newest in the
+        data), all of them or those whose keys are given. Raises ConfigError for a key that is not there.
+        """
+        return self.predict_arrow(split=split, at=at, entities=entities).to_pandas()
+
+    def predict_arrow(
+        self,
+        *,
+        split: Split | str | None = None,
+        at: object = None,
+        entities: Sequence[object] | pa.Table | None = None,
+    ) -> pa.Table:
+        """As :meth:`predict`, as an Arrow table."""
+        task, snapshot = self.task.definition, self.task.db.snapshot
+        if split is not None and (at is not None or entities is not None):
+            raise ConfigError("a split has its own times and entities", hint="give either a split, or at and entities.")
+        if split is not None:
+            part = self.run.table.of(split)
+            rows, times, values = part.entity, part.time, self.run.predict_split(split)
+        else:
+            moment = to_us(at) if at is not None else labels.newest(task, snapshot)
+            known = None if entities is None else snapshot.row_of(task.entity, entities)
+            if known is not None and (known < 0).any():
+                missing = int((known < 0).sum())
+                raise ConfigError(f"{missing} of {len(known)} entities are not in {task.entity!r}")
+            rows = labels.seeds_at(task, snapshot, moment, known)
+            times = np.full(len(rows), moment, np.int64)
+            values = self.run.predict_at(rows, times)
+        name = "score" if task.kind is Kind.binary else "prediction"
+        return _keyed(self.task, rows, times, {name: values})
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Saves the run as the new folder ``path``. Raises ConfigError where it exists or cannot be written."""
+        with NewFolder(Path(path)) as filling:
+            self.run.save(filling, url=self.task.db.url)
+            write_report(self.run, filling / "report.html", url=self.task.db.url)
+        self.path = Path(path)
+
+
+def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = None) -> FittedRun:
+    """The run saved in the folder ``path``, on its database or the one at ``url``.
+
+    Raises ConfigError where the folder is not a run, and what :func:`connect` raises. Give ``url`` where the saved one
+    lacks its password.
+    """
+    folder = Path(path)
+    facts = read_json(folder / "run.json")
+    schema = Schema.from_json(facts["schema"])
+    db = Database.__new__(Database)
+    reader = open_reader(url or facts["url"], tables=list(schema.tables))
+    db.reader, db.url, db.declared, db.proposals = reader, reader.url, schema, []
+    db.schema, db.schema_file = schema, None
+    task = db.task(facts["query"])
+    run = Run.open(folder, facts, task.definition, db.snapshot, task.labels)
+    return FittedRun(task, run, folder)
+
+
+def _config(settings: Mapping[str, Any]) -> TrainConfig:
+    """The settings as a config. Raises ConfigError, with the nearest name, for an unknown one."""
+    allowed = list(TrainConfig.__dataclass_fields__)
+    for name in settings:
+        if name not in allowed:
+            raise ConfigError(f"unknown setting {name!r}", hint=did_you_mean(name, allowed))
+    try:
+        regime = Regime(settings.get("regime", Regime.seed_time))
+    except ValueError:
+        raise ConfigError(f"unknown regime {settings['regime']!r}", hint="use seed-time or frozen.") from None
+    return TrainConfig(**{**settings, "regime": regime})
+
+
+def _keyed(task: BoundTask, rows: Any, times: Any, values: Mapping[str, Any]) -> pa.Table:
+    """The entity's key columns, ``time`` and ``values``, one row a seed, ordered by time and key."""
+    keys = task.db.snapshot.keys(task.definition.entity, rows)
+    taken = set(keys.column_names)
+    found = keys.append_column(_free("time", taken), pa.array(times).cast(pa.timestamp("us")))
+    for name, value in values.items():
+        found = found.append_column(_free(name, taken), pa.array(value))
+    order = [(name, "ascending") for name in (_free("time", taken), *keys.column_names)]
+    return found.sort_by(order)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """``name``, or with an underscore where a key column has that name already."""
+    return name + "_" if name in taken else name
+
+

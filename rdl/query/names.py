@@ -1,0 +1,381 @@
+"""Expressions as written → expressions on a schema: every name a column or an aggregate, every value typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from rdl.clock import Span, to_datetime, to_us
+from rdl.errors import ConfigError, QueryError
+from rdl.query.expressions import (
+    Aggregate,
+    Arithmetic,
+    Between,
+    Call,
+    Case,
+    ColumnRef,
+    Compare,
+    Expression,
+    Function,
+    In,
+    IsNull,
+    Like,
+    ListLiteral,
+    Literal,
+    Logic,
+    Name,
+    Negative,
+    Not,
+    walk,
+)
+from rdl.query.paths import choose_path, find_column, find_key, find_paths, split_table
+from rdl.query.tokens import Place, refuse
+from rdl.schema import Dtype, Relation, Schema
+
+
+class Type(StrEnum):
+    """What an expression's values are, as far as a query cares."""
+
+    number = "number"
+    text = "text"
+    boolean = "boolean"
+    time = "time"
+    list = "list"
+    unknown = "unknown"
+
+
+TYPES = {
+    Dtype.boolean: Type.boolean,
+    Dtype.integer: Type.number,
+    Dtype.float: Type.number,
+    Dtype.decimal: Type.number,
+    Dtype.text: Type.text,
+    Dtype.uuid: Type.text,
+    Dtype.date: Type.time,
+    Dtype.timestamp: Type.time,
+}
+
+Typed = tuple[Expression, Type]
+
+_NUMERIC = ("SUM", "AVG", "STDDEV", "MEDIAN")
+_SAME_TYPE = ("MIN", "MAX", "FIRST", "LAST")
+_OF_NUMBERS = ("ABS", "ROUND", "FLOOR", "CEIL", "SQRT", "LN", "EXP", "POWER")
+_OF_TIMES = ("YEAR", "MONTH", "DAY", "HOUR")
+_ARGUMENTS = {
+    "COALESCE": (1, 99), "GREATEST": (1, 99), "LEAST": (1, 99), "NULLIF": (2, 2), "POWER": (2, 2), "ROUND": (1, 2),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The row on which an expression is read: one of ``table``; ``past`` where no window may look ahead of t."""
+
+    table: str
+    past: bool = False
+    clause: str = "the target"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Resolves expressions on ``schema``, following the foreign keys ``via`` where paths tie."""
+
+    schema: Schema
+    via: frozenset[Relation] = frozenset()
+
+    def condition(self, node: Expression, scope: Scope) -> Expression:
+        """``node`` resolved. Raises QueryError where it is no condition."""
+        found, kind = self.resolve(node, scope)
+        if kind not in (Type.boolean, Type.unknown):
+            raise refuse(
+                "not-a-condition", f"{scope.clause} needs a condition, this is a {kind}", _place(node),
+                "compare it with something: > 0.",
+            )  # fmt: skip
+        return found
+
+    def resolve(self, node: Expression, scope: Scope) -> Typed:
+        """``node`` with its names resolved on a row of ``scope``, and the type of its values. Raises QueryError."""
+        match node:
+            case Literal(value=value):
+                return node, _literal_type(value)
+            case Name():
+                return self.column(node, scope.table)
+            case Call(windowed=True):
+                return self.aggregate(node, scope)
+            case Call():
+                return self._function(node, scope)
+            case Case():
+                return self._case(node, scope)
+            case Not():
+                return replace(node, operand=self._boolean(node.operand, scope, "NOT")), Type.boolean
+            case Logic():
+                left, right = (self._boolean(side, scope, node.operator) for side in (node.left, node.right))
+                return replace(node, left=left, right=right), Type.boolean
+            case Negative():
+                return replace(node, operand=self._number(node.operand, scope, "minus")), Type.number
+            case Arithmetic():
+                left, right = (self._number(side, scope, node.operator) for side in (node.left, node.right))
+                return replace(node, left=left, right=right), Type.number
+            case IsNull():
+                return replace(node, operand=self.resolve(node.operand, scope)[0]), Type.boolean
+            case ListLiteral():
+                raise refuse("list", "a list stands only after IN", node.place, "write … IN (…).")
+        return self._test(node, scope)
+
+    # --- columns ----------------------------------------------------------------------------------------------
+
+    def column(self, name: Name, table: str) -> tuple[ColumnRef, Type]:
+        """The column that ``name`` means on a row of ``table``, through keys where it stands in another table."""
+        head, rest = split_table(self.schema, name)
+        if not rest:
+            raise refuse(
+                "table-as-value", f"{head} is a table, not a value", name.place,
+                f"name a column, such as {head}.{self.schema[head].columns[0].name}, or aggregate it.",
+            )  # fmt: skip
+        relations = self._way(name, head, table)
+        at = head
+        for key in rest[:-1]:
+            relation = find_key(self.schema, at, key, name.place)
+            relations, at = (*relations, relation), relation.parent
+        column = find_column(self.schema, at, rest[-1], name.place)
+        kind = TYPES.get(self.schema[at][column].dtype, Type.unknown)
+        return ColumnRef(relations, at, column, place=name.place), kind
+
+    def _way(self, name: Name, head: str, table: str) -> tuple[Relation, ...]:
+        """The foreign keys from ``table`` up to ``head``; none where they are the same."""
+        if head == table:
+            return ()
+        way = choose_path(self.schema, table, head, self.via, name.place)
+        if way is not None:
+            return way
+        if find_paths(self.schema, head, table):
+            find_column(self.schema, head, name.parts[-1], name.place)
+            hint = f"write LAST({name}, 0, 30, days), or FOR EACH {head}."
+            message = f"{name} has many values for each row of {table}: aggregate it"
+            raise refuse("many-values", message, name.place, hint)
+        raise refuse(
+            "no-path", f"no path of foreign keys leads from {table} to {head}", name.place,
+            f"from {table} one reaches {', '.join(_parents(self.schema, table)) or 'nothing'}.",
+        )  # fmt: skip
+
+    # --- aggregates -------------------------------------------------------------------------------------------
+
+    def aggregate(self, call: Call, scope: Scope) -> tuple[Aggregate, Type]:
+        """The aggregate that ``call`` means on a row of ``scope``."""
+        argument = call.arguments[0]
+        table = self._aggregated_table(call, argument)
+        starred = isinstance(argument, Name) and argument.parts[-1] == "*"
+        if starred and call.function not in ("COUNT", "EXISTS"):
+            hint = f"name a column: {call.function}({table}.…)."
+            raise refuse("star", "* belongs to COUNT and EXISTS alone", argument.place, hint)
+        inner = replace(scope, table=table, clause=f"the filter of {call.function}")
+        resolved, kind = (None, Type.number) if starred else self.resolve(argument, inner)
+        if self.schema[table].time is None:
+            raise refuse(
+                "no-time", f"{table} has no time column, so no window can be laid over it", _place(argument),
+                "declare its time in the schema file, or read it through a key.",
+            )  # fmt: skip
+        relations = choose_path(self.schema, table, scope.table, self.via, _place(argument))
+        if relations is None:
+            below = [name for name in self.schema.tables if find_paths(self.schema, name, scope.table)]
+            raise refuse(
+                "no-path", f"no path: {table} are not children of {scope.table}", _place(argument),
+                f"what happens to {scope.table} stands in {', '.join(below[:8]) or 'no table'}.",
+            )  # fmt: skip
+        self._check_window(call, scope)
+        result = self._aggregate_type(call, argument, kind)
+        kept = self.condition(call.filter, inner) if call.filter is not None else None
+        unit, start, end = call.unit or "day", call.start, call.end or 0
+        span = None if start is None else Span(start, unit)
+        return (
+            Aggregate(call.function, table, relations, resolved, kept, span, Span(end, unit), place=call.place),
+            result,
+        )
+
+    def _aggregated_table(self, call: Call, argument: Expression) -> str:
+        """The table whose rows are aggregated: the one from which all others named in ``argument`` are reached."""
+        for inner in walk(argument):
+            if isinstance(inner, Call) and inner.windowed:
+                raise refuse("nested", f"{inner.function} inside {call.function}", inner.place, "filter by it instead.")
+        names = [node for node in walk(argument) if isinstance(node, Name)]
+        heads = list(dict.fromkeys(split_table(self.schema, name)[0] for name in names))
+        if not heads:
+            hint = f"write {call.function}(orders.amount, …)."
+            raise refuse("no-table", f"{call.function} needs a column", call.place, hint)
+        for head in heads:
+            if all(other == head or find_paths(self.schema, head, other) for other in heads):
+                return head
+        raise refuse(
+            "no-path", f"{' and '.join(heads)} are not on one path of foreign keys", names[-1].place,
+            "aggregate each of them on its own.",
+        )  # fmt: skip
+
+    def _check_window(self, call: Call, scope: Scope) -> None:
+        if scope.past and call.end is not None and call.end > 0:
+            raise refuse(
+                "looks-ahead", "the filter looks ahead: at time t nobody knows it yet", call.place,
+                f"end its window at or before 0: {call.function}(…, -{call.end}, 0, {call.unit}s).",
+            )  # fmt: skip
+
+    def _aggregate_type(self, call: Call, argument: Expression, kind: Type) -> Type:
+        if call.function in _NUMERIC and kind not in (Type.number, Type.boolean, Type.unknown):
+            message = f"{call.function} needs a number, {_written(argument)} is {_a(kind)}"
+            raise refuse("not-a-number", message, _place(argument), "COUNT or COUNT_DISTINCT counts any column.")
+        if call.function in _SAME_TYPE:
+            return kind
+        return {"EXISTS": Type.boolean, "LIST_DISTINCT": Type.list}.get(call.function, Type.number)
+
+    # --- values -----------------------------------------------------------------------------------------------
+
+    def _number(self, node: Expression, scope: Scope, operator: str) -> Expression:
+        found, kind = self.resolve(node, scope)
+        if kind not in (Type.number, Type.boolean, Type.unknown):
+            message = f"{operator} needs a number, {_written(node)} is {_a(kind)}"
+            raise refuse("not-a-number", message, _place(node), "count it, or compare it.")
+        return Function("NUMBER", (found,), place=node.place) if kind is Type.boolean else found
+
+    def _boolean(self, node: Expression, scope: Scope, operator: str) -> Expression:
+        found, kind = self.resolve(node, scope)
+        if kind not in (Type.boolean, Type.unknown):
+            message = f"{operator} needs a condition, {_written(node)} is {_a(kind)}"
+            raise refuse("not-a-condition", message, _place(node), "compare it with something: > 0.")
+        return found
+
+    def _test(self, node: Expression, scope: Scope) -> Typed:
+        match node:
+            case Compare():
+                left, right = self._alike([node.left, node.right], scope, node.place)
+                return replace(node, left=left, right=right), Type.boolean
+            case Between():
+                operand, low, high = self._alike([node.operand, node.low, node.high], scope, node.place)
+                return replace(node, operand=operand, low=low, high=high), Type.boolean
+            case In():
+                operand, *items = self._alike([node.operand, *node.items], scope, node.place)
+                return replace(node, operand=operand, items=tuple(items)), Type.boolean
+            case Like():
+                return self._like(node, scope), Type.boolean
+        raise refuse("syntax", "this cannot be used here", node.place)
+
+    def _like(self, node: Like, scope: Scope) -> Like:
+        operand, kind = self.resolve(node.operand, scope)
+        pattern, pattern_kind = self.resolve(node.pattern, scope)
+        if kind is Type.list and node.test == "CONTAINS":
+            return replace(node, operand=operand, pattern=pattern)
+        for side, found in ((node.operand, kind), (node.pattern, pattern_kind)):
+            if found not in (Type.text, Type.unknown):
+                message = f"{node.test} needs text, {_written(side)} is {_a(found)}"
+                raise refuse("not-text", message, _place(side), "write text in 'single quotes'.")
+        return replace(node, operand=operand, pattern=pattern)
+
+    def _alike(self, nodes: list[Expression], scope: Scope, place: Place) -> list[Expression]:
+        """``nodes`` resolved and comparable with the first; text beside a time becomes a time."""
+        typed = [self.resolve(node, scope) for node in nodes]
+        if any(kind is Type.time for _, kind in typed):
+            typed = [_to_time(found, kind) for found, kind in typed]
+        for (node, (found, kind)) in zip(nodes[1:], typed[1:], strict=True):
+            if not _comparable(typed[0], (found, kind)):
+                raise _unlike((nodes[0], typed[0][1]), (node, kind), place)
+        return [found for found, _ in typed]
+
+    def _case(self, node: Case, scope: Scope) -> Typed:
+        branches, kinds = [], []
+        for condition, value in node.branches:
+            found, kind = self.resolve(value, scope)
+            branches.append((self._boolean(condition, scope, "WHEN"), found))
+            kinds.append((value, kind))
+        otherwise = None
+        if node.otherwise is not None:
+            otherwise, kind = self.resolve(node.otherwise, scope)
+            kinds.append((node.otherwise, kind))
+        return replace(node, branches=tuple(branches), otherwise=otherwise), _one_type(kinds, node.place)
+
+    def _function(self, call: Call, scope: Scope) -> Typed:
+        least, most = _ARGUMENTS.get(call.function, (1, 1))
+        if not least <= len(call.arguments) <= most:
+            expected = str(least) if least == most else f"{least} or more" if most > 2 else f"{least} or {most}"
+            message = f"{call.function} takes {expected} arguments, not {len(call.arguments)}"
+            raise refuse("arguments", message, call.place)
+        if call.function in _OF_NUMBERS:
+            found = tuple(self._number(argument, scope, call.function) for argument in call.arguments)
+            return Function(call.function, found, place=call.place), Type.number
+        typed = [self.resolve(argument, scope) for argument in call.arguments]
+        found = tuple(argument for argument, _ in typed)
+        kinds = [(node, kind) for node, (_, kind) in zip(call.arguments, typed, strict=True)]
+        function = Function(call.function, found, place=call.place)
+        if call.function in ("LOWER", "UPPER", "LENGTH", *_OF_TIMES):
+            needed = Type.time if call.function in _OF_TIMES else Type.text
+            if kinds[0][1] not in (needed, Type.unknown):
+                message = f"{call.function} needs a {needed}, {_written(kinds[0][0])} is {_a(kinds[0][1])}"
+                raise refuse(f"not-{needed}", message, _place(kinds[0][0]))
+            return function, Type.text if call.function in ("LOWER", "UPPER") else Type.number
+        return function, _one_type(kinds, call.place)
+
+
+def _literal_type(value: object) -> Type:
+    if isinstance(value, bool):
+        return Type.boolean
+    if value is None:
+        return Type.unknown
+    return Type.number if isinstance(value, int | float) else Type.text if isinstance(value, str) else Type.time
+
+
+def _to_time(node: Expression, kind: Type) -> Typed:
+    """A text literal beside a time, as that time."""
+    if not (isinstance(node, Literal) and isinstance(node.value, str)):
+        return node, kind
+    try:
+        return replace(node, value=to_datetime(to_us(node.value))), Type.time
+    except ConfigError as error:
+        raise refuse("not-a-time", error.message, node.place, error.hint) from None
+
+
+def _comparable(one: Typed, other: Typed) -> bool:
+    kinds = {one[1], other[1]} - {Type.unknown}
+    if len(kinds) <= 1:
+        return Type.list not in kinds
+    literals = [node.value for node, _ in (one, other) if isinstance(node, Literal)]
+    return kinds == {Type.boolean, Type.number} and all(value in (0, 1) for value in literals)
+
+
+def _unlike(one: tuple[Expression, Type], other: tuple[Expression, Type], place: Place) -> QueryError:
+    (left, left_kind), (right, right_kind) = one, other
+    message = f"{_a(left_kind)} compared with {_a(right_kind)}: {_written(left)} is {_a(left_kind)}"
+    hint = None
+    if isinstance(right, Literal):
+        message += f", {_written(right)} is not"
+        hint = f"write '{right.place.snippet}' for text." if left_kind is Type.text else f"write {_a(left_kind)}."
+    else:
+        message += f", {_written(right)} is {_a(right_kind)}"
+    return refuse("types-differ", message, right.place if isinstance(right, Literal) else place, hint)
+
+
+def _one_type(kinds: list[tuple[Expression, Type]], place: Place) -> Type:
+    known = [(node, kind) for node, kind in kinds if kind is not Type.unknown]
+    for node, kind in known[1:]:
+        if kind is not known[0][1]:
+            raise _unlike(known[0], (node, kind), place)
+    return known[0][1] if known else Type.unknown
+
+
+def _a(kind: Type) -> str:
+    return kind if kind in (Type.text, Type.unknown) else f"a {'truth value' if kind is Type.boolean else kind}"
+
+
+def _place(node: Expression) -> Place:
+    """The place of the leftmost thing in ``node``."""
+    return min((inner.place for inner in walk(node) if inner.place.snippet), default=node.place, key=_order)
+
+
+def _order(place: Place) -> tuple[int, int]:
+    return place.line, place.column
+
+
+def _written(node: Expression) -> str:
+    if isinstance(node, Literal):
+        return node.place.snippet
+    if isinstance(node, Call):
+        return f"{node.function}(…)"
+    return str(node) if isinstance(node, Name) else "this"
+
+
+def _parents(schema: Schema, table: str) -> list[str]:
+    return list(dict.fromkeys(relation.parent for relation in schema.relations_from(table)))

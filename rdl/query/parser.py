@@ -1,0 +1,371 @@
+"""Tokens → expressions. Operators bind as in SQL: OR, AND, NOT, tests, + -, * / %, unary minus."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from rdl.clock import UNITS, to_datetime, to_us, unit_named
+from rdl.errors import ConfigError, QueryError, did_you_mean, nearest
+from rdl.query.expressions import (
+    Arithmetic,
+    Between,
+    Call,
+    Case,
+    Compare,
+    Expression,
+    In,
+    IsNull,
+    Like,
+    ListLiteral,
+    Literal,
+    Logic,
+    Name,
+    Negative,
+    Not,
+)
+from rdl.query.tokens import Place, Token, TokenKind, refuse
+
+#: Functions over the rows in a window.
+AGGREGATES = (
+    "COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX", "FIRST", "LAST", "LIST_DISTINCT", "EXISTS", "STDDEV",
+    "MEDIAN",
+)  # fmt: skip
+#: Functions of values on one row.
+FUNCTIONS = (
+    "COALESCE", "NULLIF", "ABS", "ROUND", "FLOOR", "CEIL", "SQRT", "LN", "EXP", "POWER", "GREATEST", "LEAST",
+    "LOWER", "UPPER", "LENGTH", "YEAR", "MONTH", "DAY", "HOUR",
+)  # fmt: skip
+#: Words that begin or join clauses, so that no value starts with them (a table of that name is quoted or dotted).
+RESERVED = (
+    "PREDICT", "FOR", "WHERE", "ASSUMING", "EVERY", "SPLIT", "HIDE", "VIA", "AS", "CLASSIFY", "RANK", "TOP",
+    "FORECAST", "AND", "OR", "IN", "IS", "BETWEEN", "LIKE", "CONTAINS", "STARTS", "ENDS", "WHEN", "THEN", "ELSE", "END",
+)  # fmt: skip
+
+_COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_CONSTANTS: dict[str, bool | None] = {"TRUE": True, "FALSE": False, "NULL": None}
+
+
+class Parser:
+    """Reads expressions from tokens, left to right. Parameters (``:name``) are replaced by their values."""
+
+    def __init__(self, tokens: Sequence[Token], parameters: Mapping[str, object] | None = None) -> None:
+        self._tokens = tokens
+        self._at = 0
+        self._parameters = dict(parameters or {})
+
+    # --- tokens -----------------------------------------------------------------------------------------------
+
+    def peek(self, ahead: int = 0) -> Token:
+        """The token ``ahead`` of the next one; the last one where there are no more."""
+        return self._tokens[min(self._at + ahead, len(self._tokens) - 1)]
+
+    def take(self) -> Token:
+        """The next token, which is passed."""
+        token = self.peek()
+        self._at += 1
+        return token
+
+    def accept(self, *words: str) -> Token | None:
+        """The next tokens, passed, where they are exactly these keywords or symbols one after another; else None."""
+        for ahead, word in enumerate(words):
+            if not (self.peek(ahead).is_word(word) or self.peek(ahead).is_symbol(word)):
+                return None
+        first = self.peek()
+        self._at += len(words)
+        return first
+
+    def expect(self, word: str, after: str = "") -> Token:
+        """The next token, passed. Raises QueryError where it is not ``word``."""
+        found = self.accept(word)
+        if found is None:
+            raise self.unexpected(f"expected {word}{after}")
+        return found
+
+    def unexpected(self, message: str, kind: str = "syntax", hint: str | None = None) -> QueryError:
+        """The error for the next token."""
+        token = self.peek()
+        found = "the end of the query" if token.kind is TokenKind.end else repr(token.place.snippet)
+        return refuse(kind, f"{message}, found {found}", token.place, hint)
+
+    # --- operators --------------------------------------------------------------------------------------------
+
+    def expression(self, what: str = "a value") -> Expression:
+        """The expression that begins at the next token. Raises QueryError where none does, naming ``what``."""
+        left = self._conjunction(what)
+        while at := self.accept("OR"):
+            left = Logic("OR", left, self._conjunction("a condition"), place=at.place)
+        return left
+
+    def _conjunction(self, what: str) -> Expression:
+        left = self._negation(what)
+        while at := self.accept("AND"):
+            left = Logic("AND", left, self._negation("a condition"), place=at.place)
+        return left
+
+    def _negation(self, what: str) -> Expression:
+        if at := self.accept("NOT"):
+            return Not(self._negation("a condition"), place=at.place)
+        return self._test(what)
+
+    def _test(self, what: str) -> Expression:
+        left = self._sum(what)
+        while True:
+            at = self.peek()
+            if at.kind is TokenKind.symbol and at.text in _COMPARISONS:
+                self.take()
+                left = Compare(_COMPARISONS[at.text], left, self._sum("a value"), place=at.place)
+                continue
+            if self.accept("IS"):
+                negated = self.accept("NOT") is not None
+                self.expect("NULL", " after IS")
+                left = IsNull(left, negated, place=at.place)
+                continue
+            negated = at.is_word("NOT") and self.peek(1).is_word("IN", "BETWEEN", "LIKE", "CONTAINS", "STARTS", "ENDS")
+            if negated:
+                self.take()
+            tested = self._worded_test(left, negated, at.place)
+            if tested is None:
+                return left
+            left = tested
+
+    def _worded_test(self, left: Expression, negated: bool, place: Place) -> Expression | None:
+        if self.accept("IN"):
+            return In(left, self.items(), negated, place=place)
+        if self.accept("BETWEEN"):
+            low = self._sum("a value")
+            self.expect("AND", " between the two bounds of BETWEEN")
+            return Between(left, low, self._sum("a value"), negated, place=place)
+        for test, words in (("LIKE", ("LIKE",)), ("CONTAINS", ("CONTAINS",)),
+                            ("STARTS WITH", ("STARTS", "WITH")), ("ENDS WITH", ("ENDS", "WITH"))):  # fmt: skip
+            if self.accept(*words):
+                return Like(test, left, self._sum("a text"), negated, place=place)
+        return None
+
+    def items(self) -> tuple[Expression, ...]:
+        """The values after IN: a list in parentheses, or a parameter."""
+        if self.peek().kind is TokenKind.parameter:
+            value = self._parameter(self.take())
+            return value.items if isinstance(value, ListLiteral) else (value,)
+        if not self.accept("("):
+            raise self.unexpected("IN needs a list", "in-without-list", "write IN ('a', 'b') or IN (1, 2).")
+        items = [self._sum("a value")]
+        while self.accept(","):
+            items.append(self._sum("a value"))
+        self.expect(")", " after the list of IN")
+        return tuple(items)
+
+    def _sum(self, what: str) -> Expression:
+        left = self._product(what)
+        while (at := self.peek()).is_symbol("+", "-"):
+            self.take()
+            left = Arithmetic(at.text, left, self._product("a value"), place=at.place)
+        return left
+
+    def _product(self, what: str) -> Expression:
+        left = self._signed(what)
+        while (at := self.peek()).is_symbol("*", "/", "%"):
+            self.take()
+            left = Arithmetic(at.text, left, self._signed("a value"), place=at.place)
+        return left
+
+    def _signed(self, what: str) -> Expression:
+        if at := self.accept("-"):
+            operand = self._signed("a value")
+            if isinstance(operand, Literal) and isinstance(operand.value, int | float):
+                return Literal(-operand.value, place=at.place)
+            return Negative(operand, place=at.place)
+        return self._value(what)
+
+    # --- values -----------------------------------------------------------------------------------------------
+
+    def _value(self, what: str) -> Expression:
+        token = self.peek()
+        if self.accept("("):
+            inner = self.expression()
+            self.expect(")")
+            return inner
+        if token.kind in (TokenKind.string, TokenKind.number, TokenKind.date):
+            self.take()
+            return Literal(_constant(token), place=token.place)
+        if token.kind is TokenKind.parameter:
+            return self._parameter(self.take())
+        if token.is_word(*_CONSTANTS) and not self.peek(1).is_symbol("."):
+            self.take()
+            return Literal(_CONSTANTS[token.text.upper()], place=token.place)
+        if token.is_word("CASE") and not self.peek(1).is_symbol("."):
+            return self._case()
+        if token.kind is TokenKind.word and self.peek(1).is_symbol("(") and not token.is_word(*RESERVED):
+            return self._call()
+        if token.is_name and (self.peek(1).is_symbol(".") or not token.is_word(*RESERVED)):
+            return self.name(star=False)
+        before = self._tokens[self._at - 1].place.snippet if self._at else ""
+        message = f"expected {what}" + (f" after {before}" if what != "a target" and before else "")
+        raise self.unexpected(message, "expected-target" if what == "a target" else "expected-value")
+
+    def name(self, *, star: bool = False) -> Name:
+        """The dotted name that begins at the next token; it may end in ``.*`` where ``star``."""
+        first = self.peek()
+        if not first.is_name:
+            raise self.unexpected("expected a name")
+        parts = [self.take().text]
+        last = first
+        while self.accept("."):
+            last = self.peek()
+            if not (last.is_name or last.is_symbol("*")):
+                raise self.unexpected("expected a column after the dot")
+            parts.append(self.take().text)
+            if last.is_symbol("*"):
+                if not star:
+                    raise refuse("star", "* belongs to COUNT and EXISTS alone", last.place, "name a column.")
+                break
+        written = first.place.snippet if first is last else _written(self._tokens, first, last)
+        return Name(tuple(parts), place=Place(first.place.line, first.place.column, written))
+
+    def _case(self) -> Expression:
+        at = self.take()
+        subject = None if self.peek().is_word("WHEN") else self.expression()
+        branches: list[tuple[Expression, Expression]] = []
+        while when := self.accept("WHEN"):
+            condition = self.expression()
+            if subject is not None:
+                condition = Compare("=", subject, condition, place=when.place)
+            self.expect("THEN")
+            branches.append((condition, self.expression()))
+        if not branches:
+            raise self.unexpected("expected WHEN after CASE")
+        otherwise = self.expression() if self.accept("ELSE") else None
+        self.expect("END", " to close CASE")
+        return Case(tuple(branches), otherwise, place=at.place)
+
+    def _call(self) -> Expression:
+        at = self.take()
+        function = at.text.upper()
+        self.take()
+        if function in FUNCTIONS:
+            return Call(function, self._arguments(), place=at.place)
+        if function not in AGGREGATES:
+            close = nearest(function, (*AGGREGATES, *FUNCTIONS))
+            hint = f"did you mean {close}?" if close else f"use one of {', '.join(AGGREGATES)}."
+            raise refuse("unknown-aggregate", f"unknown aggregate {at.text}", at.place, hint)
+        if function == "COUNT" and self.accept("DISTINCT"):
+            function = "COUNT_DISTINCT"
+        starred = self.peek().is_name and self.peek(1).is_symbol(".")
+        argument = self.name(star=True) if starred and self._stars_ahead() else self.expression("a column")
+        kept = self.expression("a condition") if self.accept("WHERE") else None
+        return self._window(function, argument, kept, at)
+
+    def _stars_ahead(self) -> bool:
+        """Whether the dotted name at the next token ends in ``.*``."""
+        ahead = 0
+        while self.peek(ahead).is_name and self.peek(ahead + 1).is_symbol("."):
+            ahead += 2
+        return ahead > 0 and self.peek(ahead).is_symbol("*")
+
+    def _arguments(self) -> tuple[Expression, ...]:
+        arguments = [self.expression()]
+        while self.accept(","):
+            arguments.append(self.expression())
+        self.expect(")")
+        return tuple(arguments)
+
+    def _window(self, function: str, argument: Expression, kept: Expression | None, at: Token) -> Expression:
+        if self.peek().is_symbol(")"):
+            raise refuse(
+                "no-window", f"an aggregate over time needs a window: {function} has none", at.place,
+                f"write {function}(…, 0, 30, days).",
+            )  # fmt: skip
+        self.expect(",", " before the window's start")
+        start_at = self.peek()
+        start = self._bound(infinite=True)
+        self.expect(",", " and the window's end")
+        end = self._bound() or 0
+        unit = self.unit() if self.accept(",") else "day"
+        self.expect(")", " after the window")
+        if start is not None and start >= end:
+            raise refuse(
+                "empty-window", f"the window start {start} is not before its end {end}", start_at.place,
+                f"write {min(start, end)}, {max(start, end)}." if start != end else "the window is (start, end].",
+            )  # fmt: skip
+        return Call(function, (argument,), kept, start, end, unit, windowed=True, place=at.place)
+
+    def _bound(self, *, infinite: bool = False) -> int | None:
+        at = self.peek()
+        negative = self.accept("-") is not None
+        self.accept("+")
+        if self.peek().is_word("INF", "INFINITY"):
+            if negative and infinite:
+                self.take()
+                return None
+            raise refuse("endless-window", "a window cannot end at infinity", at.place, "-INF can only be its start.")
+        number = self.integer("a window's bound")
+        return -number if negative else number
+
+    def integer(self, what: str) -> int:
+        """The whole number at the next token (or the parameter that stands for one)."""
+        token = self.peek()
+        literal = self._value(what) if token.kind in (TokenKind.number, TokenKind.parameter) else None
+        if not isinstance(literal, Literal) or isinstance(literal.value, bool) or not isinstance(literal.value, int):
+            raise refuse(
+                "not-a-number", f"{what} is a whole number, found {token.place.snippet or 'nothing'}", token.place,
+                "use a smaller unit for a fraction: 12, hours.",
+            )  # fmt: skip
+        return literal.value
+
+    def unit(self) -> str:
+        """The unit of time named at the next token. Raises QueryError where there is none of that name."""
+        token = self.take()
+        unit = unit_named(token.text) if token.is_name else None
+        if unit is None:
+            hint = did_you_mean(token.text, [f"{unit}s" for unit in UNITS])
+            raise refuse("unknown-unit", f"unknown unit {token.place.snippet}", token.place, hint)
+        return unit
+
+    def time(self) -> int:
+        """The time (µs UTC) at the next token: a string, a bare date or a parameter."""
+        token = self.peek()
+        if token.kind not in (TokenKind.string, TokenKind.date, TokenKind.parameter):
+            raise self.unexpected("expected a time", "not-a-time", "write it as '2024-01-31'.")
+        literal = self._value("a time")
+        try:
+            return to_us(literal.value if isinstance(literal, Literal) else None)
+        except ConfigError as error:
+            raise refuse("not-a-time", error.message, token.place, error.hint) from None
+
+    def _parameter(self, token: Token) -> Literal | ListLiteral:
+        if token.text not in self._parameters:
+            hint = did_you_mean(token.text, self._parameters) if self._parameters else "give it as a parameter."
+            raise refuse("unknown-parameter", f"the parameter :{token.text} has no value", token.place, hint)
+        value = self._parameters[token.text]
+        if isinstance(value, list | tuple | set | frozenset):
+            return ListLiteral(tuple(_literal(item, token) for item in value), place=token.place)
+        return _literal(value, token)
+
+
+def _literal(value: object, token: Token) -> Literal:
+    """A parameter's value as a literal; a date becomes midnight UTC."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return Literal(value, place=token.place)
+    if isinstance(value, dt.date):
+        return Literal(to_datetime(to_us(value)), place=token.place)
+    raise refuse(
+        "unknown-parameter", f"the parameter :{token.text} is a {type(value).__name__}", token.place,
+        "give text, a number, a truth value, a date, or a list of them.",
+    )  # fmt: skip
+
+
+def _constant(token: Token) -> int | float | str | dt.datetime:
+    """The value of a string, a number or a bare date."""
+    if token.kind is TokenKind.number:
+        return int(token.text) if token.text.isdigit() else float(token.text)
+    if token.kind is TokenKind.date:
+        try:
+            return to_datetime(to_us(token.text))
+        except ConfigError as error:
+            raise refuse("not-a-time", error.message, token.place, error.hint) from None
+    return token.text
+
+
+def _written(tokens: Sequence[Token], first: Token, last: Token) -> str:
+    """What was written from ``first`` to ``last``."""
+    return "".join(token.place.snippet for token in tokens[tokens.index(first) : tokens.index(last) + 1])

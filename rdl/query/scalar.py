@@ -1,0 +1,192 @@
+"""Expressions → DuckDB SQL over the views of a snapshot, read on one row."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rdl.query.expressions import (
+    Aggregate,
+    Arithmetic,
+    Between,
+    Case,
+    ColumnRef,
+    Compare,
+    Expression,
+    Function,
+    In,
+    IsNull,
+    Like,
+    Literal,
+    Logic,
+    Negative,
+    Not,
+    Value,
+)
+from rdl.query.paths import Path
+from rdl.schema import Relation, Schema
+
+#: Names of the common table expressions that every compiled query has.
+RESERVED_TABLES = ("anchors", "eligible", "labels")
+
+_TESTS = {"LIKE": "{0} LIKE {1}", "CONTAINS": "contains({0}, {1})", "STARTS WITH": "starts_with({0}, {1})",
+          "ENDS WITH": "suffix({0}, {1})"}  # fmt: skip
+# A value that a function has no result for gives NULL, not an error in the middle of a scan.
+_GUARDED = {"SQRT": "CASE WHEN {0} >= 0 THEN SQRT({0}) END", "LN": "CASE WHEN {0} > 0 THEN LN({0}) END"}
+
+
+def quote(name: str) -> str:
+    """``name`` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def table_sql(name: str) -> str:
+    """The view of the table ``name``, also where it is called like a common table expression of ours."""
+    return f"main.{quote(name)}" if name.casefold() in RESERVED_TABLES else quote(name)
+
+
+def value_sql(value: Value) -> str:
+    """A value as an SQL literal; a datetime is UTC."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, dt.datetime):
+        return f"TIMESTAMP '{value.isoformat(' ')}'"
+    return repr(value) if math.isfinite(value) else f"CAST('{value}' AS DOUBLE)"
+
+
+def row_column(schema: Schema, relation: Relation) -> str:
+    """The column of the child's view that holds the parent's row number, quoted."""
+    name = "#" + "+".join(relation.key)
+    first = next(other for other in schema.relations_from(relation.child) if other.key == relation.key)
+    return quote(name if first == relation else f"{name}→{relation.parent}")
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of ``table`` under an ``alias``, each at a time (the SQL expression ``time``), and what is joined to them.
+
+    ``past``: only what is known at that time may be read, of parents and of columns that are known later than their
+    row. ``windows`` gives, for an aggregate over these rows, the alias under which its values are joined.
+    """
+
+    schema: Schema
+    table: str
+    alias: str
+    time: str
+    past: bool = False
+    windows: Callable[[Aggregate, Rows], str] | None = None
+    joins: list[str] = field(default_factory=list)
+    parents: dict[tuple[Path, bool], str] = field(default_factory=dict)
+
+    def parent(self, path: Path, *, known: bool) -> str:
+        """The alias of the row reached through ``path``, joined where it is not yet; NULLs where there is none.
+
+        Where ``known``, only a parent whose own time is not after the row's is joined.
+        """
+        if not path:
+            return self.alias
+        if (path, known) not in self.parents:
+            child, step = self.parent(path[:-1], known=known), path[-1]
+            alias = f"p{len(self.parents) + 1}"
+            condition = f'{alias}."#row" = {child}.{row_column(self.schema, step)}'
+            if known and self.schema[step.parent].time is not None:
+                condition += f' AND {alias}."#time" <= {self.time}'
+            self.joins.append(f"LEFT JOIN {table_sql(step.parent)} {alias} ON {condition}")
+            self.parents[path, known] = alias
+        return self.parents[path, known]
+
+    def hop(self, path: Path) -> str:
+        """The row number, in the last parent of ``path``, of the row reached through it."""
+        return f"{self.parent(path[:-1], known=False)}.{row_column(self.schema, path[-1])}"
+
+    def sql(self, node: Expression) -> str:
+        """``node`` as SQL on these rows; what it needs is joined."""
+        match node:
+            case Literal(value=value):
+                return value_sql(value)
+            case ColumnRef():
+                return self._column(node)
+            case Aggregate():
+                return self._aggregate(node)
+            case Negative(operand=operand):
+                return f"(- {self.sql(operand)})"
+            case Not(operand=operand):
+                return f"(NOT {self.sql(operand)})"
+            case Arithmetic(operator=operator, left=left, right=right):
+                divisor = self.sql(right)
+                if operator in "/%":
+                    divisor = f"NULLIF({divisor}, 0)"
+                return f"({self.sql(left)} {operator} {divisor})"
+            case Compare(operator=operator, left=left, right=right) | Logic(operator=operator, left=left, right=right):
+                return f"({self.sql(left)} {operator} {self.sql(right)})"
+        return self._test(node)
+
+    def _test(self, node: Expression) -> str:
+        match node:
+            case IsNull(operand=operand, negated=negated):
+                return f"({self.sql(operand)} IS {'NOT ' if negated else ''}NULL)"
+            case In(operand=operand, items=items, negated=negated):
+                listed = ", ".join(self.sql(item) for item in items)
+                if not items:
+                    return "TRUE" if negated else "FALSE"
+                return f"({self.sql(operand)} {'NOT ' if negated else ''}IN ({listed}))"
+            case Between(operand=operand, low=low, high=high, negated=negated):
+                bounds = f"{self.sql(low)} AND {self.sql(high)}"
+                return f"({self.sql(operand)} {'NOT ' if negated else ''}BETWEEN {bounds})"
+            case Like(test=test, operand=operand, pattern=pattern, negated=negated):
+                form = _TESTS[test]
+                if isinstance(operand, Aggregate) and operand.function == "LIST_DISTINCT":
+                    form = "list_contains({0}, {1})"
+                written = form.format(self.sql(operand), self.sql(pattern))
+                return f"(NOT {written})" if negated else f"({written})"
+            case Case(branches=branches, otherwise=otherwise):
+                whens = " ".join(f"WHEN {self.sql(when)} THEN {self.sql(then)}" for when, then in branches)
+                return f"CASE {whens}{f' ELSE {self.sql(otherwise)}' if otherwise is not None else ''} END"
+            case Function(name=name, arguments=arguments):
+                written_arguments = [self.sql(argument) for argument in arguments]
+                if name == "NUMBER":
+                    return f"CAST({written_arguments[0]} AS DOUBLE)"
+                return _GUARDED.get(name, f"{name}({', '.join(written_arguments)})").format(*written_arguments)
+        raise TypeError(f"{type(node).__name__} has no SQL")
+
+    def _column(self, node: ColumnRef) -> str:
+        alias = self.parent(node.relations, known=self.past)
+        column = self.schema[node.table][node.column]
+        written = f"{alias}.{quote(node.column)}"
+        if self.past and column.known_at is not None:
+            return f"CASE WHEN {alias}.{quote(column.known_at)} <= {self.time} THEN {written} END"
+        return written
+
+    def _aggregate(self, node: Aggregate) -> str:
+        if self.windows is None:
+            raise TypeError("an aggregate where none is allowed")
+        value = f"{self.windows(node, self)}.value"
+        nothing = {"COUNT": "0", "COUNT_DISTINCT": "0", "SUM": "0", "EXISTS": "FALSE", "LIST_DISTINCT": "[]"}
+        return f"COALESCE({value}, {nothing[node.function]})" if node.function in nothing else value
+
+
+def aggregate_sql(node: Aggregate, rows: Rows) -> str:
+    """The SQL aggregate of ``node`` over ``rows``; NULLs are left out, equal times count in the rows' order."""
+    argument = "*" if node.argument is None else rows.sql(node.argument)
+    number = f"CAST({argument} AS DOUBLE)"
+    ordered = f'{argument} ORDER BY {rows.alias}."#row"'
+    return {
+        "COUNT": f"COUNT({argument})",
+        "COUNT_DISTINCT": f"COUNT(DISTINCT {argument})",
+        "EXISTS": f"COUNT({argument}) > 0",
+        "SUM": f"SUM({number})",
+        "AVG": f"AVG({number})",
+        "STDDEV": f"STDDEV_SAMP({number})",
+        "MEDIAN": f"MEDIAN({number})",
+        "MIN": f"MIN({argument})",
+        "MAX": f"MAX({argument})",
+        "FIRST": f"FIRST({ordered}) FILTER (WHERE {argument} IS NOT NULL)",
+        "LAST": f"LAST({ordered}) FILTER (WHERE {argument} IS NOT NULL)",
+        "LIST_DISTINCT": f"LIST(DISTINCT {argument}) FILTER (WHERE {argument} IS NOT NULL)",
+    }[node.function]

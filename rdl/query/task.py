@@ -1,0 +1,134 @@
+"""A task: what is asked, of which rows, at which times. The result of reading a query on a schema.
+
+A task holds no rows and no connection; :mod:`rdl.labels` turns it and a snapshot into a :class:`TaskTable`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from rdl.clock import NEVER, Span
+from rdl.config import Regime
+from rdl.query.expressions import ColumnRef, Expression, Value
+
+
+class Kind(StrEnum):
+    """What a label is: one of two classes, a number, one of several classes, a set of classes, a ranking of rows,
+    or one number for each of several consecutive windows."""
+
+    binary = "binary"
+    regression = "regression"
+    multiclass = "multiclass"
+    multilabel = "multilabel"
+    recommendation = "recommendation"
+    forecast = "forecast"
+
+
+class Split(StrEnum):
+    """The three parts of a task table, earliest first."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+#: The order in which ``TaskTable.split`` numbers the splits: 0 train, 1 val, 2 test.
+SPLITS = tuple(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """The seeds of a task with their labels, one row a seed, ordered by split, time and entity.
+
+    ``entity[n]`` is the row number of the entity in its (time-sorted) snapshot table, ``time[n]`` the anchor in µs
+    UTC, ``split[n]`` 0, 1 or 2 (train, val, test), ``target[n]`` the label as float64 (binary: 0 or 1).
+    ``val_cut`` and ``test_cut`` are the times (µs) at which validation and test begin: the *training* cut, at
+    which statistics are fitted, is ``val_cut``; the frozen regime cuts the database at ``val_cut`` for
+    validation seeds and at ``test_cut`` for test seeds.
+    """
+
+    entity: npt.NDArray[np.int64]
+    time: npt.NDArray[np.int64]
+    split: npt.NDArray[np.int8]
+    target: npt.NDArray[np.float64]
+    val_cut: int
+    test_cut: int
+
+    def __len__(self) -> int:
+        return len(self.entity)
+
+    def of(self, split: Split | str) -> TaskTable:
+        """The seeds of one split, in order."""
+        kept = self.split == SPLITS.index(Split(split))
+        return TaskTable(
+            self.entity[kept], self.time[kept], self.split[kept], self.target[kept], self.val_cut, self.test_cut
+        )
+
+    def cuts(self, regime: Regime | str) -> npt.NDArray[np.int64]:
+        """The newest time, in µs, that a row visible to each seed may have: the seed's own time or, in the frozen
+        regime, at most the begin of the seed's split."""
+        if Regime(regime) is Regime.seed_time:
+            return self.time
+        begin = np.array([NEVER, self.val_cut, self.test_cut])[self.split]
+        return np.minimum(self.time, begin)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSql:
+    """Labels asked for in plain SQL, as RelBench does: DuckDB SQL over ``timestamps(timestamp)`` and the tables.
+
+    ``timedelta`` is the text put in place of ``{timedelta}``, ``window_us`` its length and the distance of anchors;
+    at most ``num_eval_timestamps`` of them are in validation, and in test. The result has the columns ``entity``
+    (the entity's primary key), ``time`` and ``target``.
+    """
+
+    sql: str
+    timedelta: str
+    window_us: int
+    num_eval_timestamps: int
+    entity: str
+    time: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked, of which rows, at which times.
+
+    ``source`` is the query's text (or the manifest's folder); ``entity`` the table asked about. ``target``, ``where``
+    and ``assuming`` are expressions on a row of it at time t; ``horizon`` is the end of the furthest window, None
+    for a ``row_level`` task, in which each row's own time is t. ``stride`` is the distance of anchors where EVERY
+    does not say it.
+
+    ``hidden`` holds the (table, column) pairs that are never an input; ``label_columns`` those of a row-level task's
+    target on the entity itself, which are inputs only on rows strictly older than the seed. ``split_at`` holds the
+    times (µs) at which validation and test begin, ``split_by`` a column of the entity that says the split.
+    ``entities`` are the primary keys to predict for (None: all eligible), ``as_of`` the time (µs) of prediction.
+    ``ranked`` is the foreign key whose parents a recommendation ranks, ``sql`` the SQL of a RelBench manifest.
+    """
+
+    kind: Kind
+    source: str
+    entity: str
+    target: Expression | None
+    horizon: Span | None = None
+    stride: Span | None = None
+    where: Expression | None = None
+    assuming: Expression | None = None
+    every: Span | None = None
+    split_at: tuple[int, int] | None = None
+    split_by: tuple[str, str] | None = None
+    hidden: frozenset[tuple[str, str]] = frozenset()
+    row_level: bool = False
+    label_columns: frozenset[tuple[str, str]] = frozenset()
+    top_k: int | None = None
+    timeframes: int | None = None
+    as_of: int | None = None
+    entities: tuple[Value, ...] | None = None
+    ranked: ColumnRef | None = None
+    sql: LabelSql | None = None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,226 @@
+"""A run: one task, one snapshot, one model, with its figures beside the baselines' — in memory and as a folder."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rdl import features
+from rdl.baselines import fit_baselines
+from rdl.checkpoint import read_json, read_weights, write_json, write_weights
+from rdl.config import Regime, TrainConfig
+from rdl.features import Features, Statistics
+from rdl.graph import TemporalGraph
+from rdl.losses import Objective
+from rdl.metrics import evaluate
+from rdl.model import RelationalModel, build
+from rdl.predict import predict, seeds_of
+from rdl.query.task import Kind, Split, Task, TaskTable
+from rdl.sampler import Sampler, Seeds
+from rdl.snapshot import Snapshot
+from rdl.train import Evaluation, Inputs, Progress, fit
+
+Figures = dict[str, dict[str, float]]
+
+
+@dataclass(slots=True)
+class Run:
+    """A model for a task on a snapshot. ``metrics[split]`` and ``baselines[name][split]`` are empty until scored."""
+
+    task: Task
+    snapshot: Snapshot
+    table: TaskTable
+    config: TrainConfig
+    statistics: Mapping[str, Statistics]
+    objective: Objective
+    model: RelationalModel
+    progress: Progress = field(default_factory=Progress)
+    metrics: Figures = field(default_factory=dict)
+    baselines: dict[str, Figures] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    _packed: tuple[dict[str, Features], Sampler] | None = None
+
+    @staticmethod
+    def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> Run:
+        """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed."""
+        statistics = features.fit(snapshot, table.val_cut, task.hidden)
+        objective = Objective.fit(task.kind, table.of(Split.train).target)
+        return Run(task, snapshot, table, config, statistics, objective, _model(task, snapshot, statistics, config))
+
+    def packed(self) -> tuple[dict[str, Features], Sampler]:
+        """The packed features and the sampler over the graph, made when first needed."""
+        if self._packed is None:
+            graph = TemporalGraph.build(self.snapshot)
+            self._packed = features.pack(self.snapshot, self.statistics), Sampler(graph, self.config.fanouts)
+        return self._packed
+
+    def train(
+        self,
+        *,
+        partial: Path | None = None,
+        resume: bool = False,
+        listen: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        """Trains the model; see :func:`rdl.train.fit`."""
+        started = time.perf_counter()
+        packed, sampler = self.packed()
+        self.seconds["features"] = time.perf_counter() - started
+        inputs = Inputs(self.table, self.task.entity, self.task.row_level, packed, sampler, self.objective)
+        self.progress = fit(self.model, inputs, self.config, partial=partial, resume=resume, listen=listen)
+        self.seconds["training"] = self.progress.seconds
+
+    def score(self, *, baselines: bool = True) -> None:
+        """Fills ``metrics`` for validation and test and, by default, ``baselines``, under the run's regime."""
+        started = time.perf_counter()
+        self.metrics = {split.value: self.evaluate(split) for split in (Split.val, Split.test)}
+        self.seconds["evaluation"] = time.perf_counter() - started
+        if baselines:
+            started = time.perf_counter()
+            self.baselines = baseline_figures(self.task, self.snapshot, self.table, self.config)
+            self.seconds["baselines"] = time.perf_counter() - started
+
+    def evaluate(self, split: Split | str) -> dict[str, float]:
+        """The metrics of one split under the run's regime; empty where the split has no seeds."""
+        part = self.table.of(split)
+        if not len(part):
+            return {}
+        return evaluate(
+            self.task.kind, part.target, self.predict_split(split), train_target=self.table.of(Split.train).target
+        )
+
+    def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
+        """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
+        seeds = seeds_of(
+            self.table.of(split), self.task.entity, self.config.regime, strictly=self.task.row_level
+        )
+        return self._predict(seeds)
+
+    def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
+        time_us = torch.from_numpy(times.copy())
+        seeds = Seeds(self.task.entity, torch.from_numpy(rows.copy()), time_us, time_us, self.task.row_level)
+        return self._predict(seeds)
+
+    def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
+        packed, sampler = self.packed()
+        return predict(self.model, packed, sampler, seeds, self.objective)
+
+    def save(self, folder: Path, *, url: str) -> None:
+        """Writes the run into the existing, empty ``folder``. No password of ``url`` is written."""
+        write_json(
+            folder / "run.json",
+            {
+                "query": self.task.source,
+                "kind": self.task.kind,
+                "entity": self.task.entity,
+                "url": url,
+                "regime": self.config.regime,
+                "schema": self.snapshot.schema.to_json(),
+                "schema_fingerprint": self.snapshot.schema.fingerprint(),
+                "config": self.config,
+                "objective": asdict(self.objective),
+                "seconds": self.seconds,
+                "peak_rss_mb": peak_rss_mb(),
+                "versions": versions(),
+            },
+        )
+        write_json(folder / "metrics.json", {"metrics": self.metrics, "baselines": self.baselines})
+        write_json(folder / "statistics.json", self.statistics)
+        write_weights(folder / "model.safetensors", self.model.state_dict())
+        with (folder / "history.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(Evaluation.__dataclass_fields__))
+            writer.writeheader()
+            writer.writerows(asdict(line) for line in self.progress.history)
+
+    @staticmethod
+    def open(folder: Path, facts: Mapping[str, Any], task: Task, snapshot: Snapshot, table: TaskTable) -> Run:
+        """The run in ``folder``, whose ``run.json`` holds ``facts``, on ``snapshot``.
+
+        Raises ConfigError where a file is missing or damaged.
+        """
+        config = TrainConfig(
+            **{
+                **facts["config"],
+                "regime": Regime(facts["config"]["regime"]),
+                "fanouts": tuple(facts["config"]["fanouts"]),
+            }
+        )
+        bounds = {"low": -np.inf, "high": np.inf}
+        kept = {name: bounds.get(name) if value is None else value for name, value in facts["objective"].items()}
+        objective = Objective(**{**kept, "kind": Kind(kept["kind"])})
+        statistics = {
+            name: Statistics(
+                {column: (middle, scale) for column, (middle, scale) in entry["numerical"].items()},
+                entry["categories"],
+                tuple(entry["texts"]),
+                tuple(entry["times"]),
+            )
+            for name, entry in read_json(folder / "statistics.json").items()
+        }
+        model = _model(task, snapshot, statistics, config)
+        model.load_state_dict(read_weights(folder / "model.safetensors"))
+        figures = read_json(folder / "metrics.json")
+        with (folder / "history.csv").open() as file:
+            history = [
+                Evaluation(int(line.pop("step")), **{k: float(v) for k, v in line.items()})
+                for line in csv.DictReader(file)
+            ]
+        progress = Progress(history=history)
+        return Run(
+            task, snapshot, table, config, statistics, objective, model, progress, figures["metrics"],
+            figures["baselines"], facts["seconds"],
+        )  # fmt: skip
+
+
+def _model(
+    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig
+) -> RelationalModel:
+    torch.manual_seed(config.seed)
+    return build(
+        statistics,
+        snapshot.schema.relations,
+        channels=config.channels,
+        layers=len(config.fanouts),
+        dropout=config.dropout,
+        masked=task.label_columns,
+    )
+
+
+def baseline_figures(
+    task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig
+) -> dict[str, Figures]:
+    """The metrics of every baseline by name and split, under the config's regime."""
+    fitted = fit_baselines(task, snapshot, table, regime=config.regime, seed=config.seed)
+    train = table.of(Split.train).target
+    return {
+        name: {
+            split.value: evaluate(task.kind, table.of(split).target, predictions[split.value], train_target=train)
+            for split in (Split.val, Split.test)
+            if len(table.of(split))
+        }
+        for name, predictions in fitted.items()
+    }
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held at once, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that figures depend on."""
+    packages = ("rdl", "torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}

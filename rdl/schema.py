@@ -1,0 +1,207 @@
+"""What a database is made of: tables, columns with a meaning, and relations from child to parent.
+
+Every object here is immutable and knows no connection. Keys are tuples, so composite and self-referencing keys are
+nothing special. A ``Schema`` is written to and merged from ``schemas/<db>.toml`` by :mod:`rdl.schema_file`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from rdl.errors import SchemaError, did_you_mean
+
+
+class Stype(StrEnum):
+    """The semantic type of a column: what its values mean to a model. Values are torch-frame's own names,
+    but for the last two, which are no input of a model."""
+
+    numerical = "numerical"
+    categorical = "categorical"
+    multicategorical = "multicategorical"
+    timestamp = "timestamp"
+    text_embedded = "text_embedded"
+    embedding = "embedding"
+    identifier = "identifier"
+    unsupported = "unsupported"
+
+
+class Dtype(StrEnum):
+    """How a column's values are stored, in one vocabulary for all engines."""
+
+    boolean = "boolean"
+    integer = "integer"
+    float = "float"
+    decimal = "decimal"
+    text = "text"
+    date = "date"
+    timestamp = "timestamp"
+    time = "time"
+    interval = "interval"
+    uuid = "uuid"
+    json = "json"
+    binary = "binary"
+    list = "list"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column. ``known_at`` names the column of the same table that says when this one's value became known;
+    before that time the value is masked. None: known with its row."""
+
+    name: str
+    dtype: Dtype
+    stype: Stype
+    nullable: bool = True
+    known_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimePath:
+    """Where a row's time stands: in ``column`` of its own table, or of the table reached through foreign keys.
+
+    ``through`` holds the foreign keys to walk, each a tuple of columns: ``results`` taking its time from
+    ``races.date`` is ``TimePath("date", through=(("raceId",),))`` and prints as ``raceId.date``.
+    """
+
+    column: str
+    through: tuple[tuple[str, ...], ...] = ()
+
+    def __str__(self) -> str:
+        return ".".join(["+".join(key) for key in self.through] + [self.column])
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table. ``time`` says when a row became known (None: timeless, always known); ``valid_until`` names the
+    column after whose time a row is over (NULL there: not over)."""
+
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    time: TimePath | None = None
+    valid_until: str | None = None
+
+    def __getitem__(self, column: str) -> Column:
+        """The column called ``column``. Raises SchemaError, with the nearest name, where there is none."""
+        for candidate in self.columns:
+            if candidate.name == column:
+                return candidate
+        raise SchemaError(
+            f"table {self.name!r} has no column {column!r}", hint=did_you_mean(column, [c.name for c in self.columns])
+        )
+
+    def __contains__(self, column: object) -> bool:
+        return any(candidate.name == column for candidate in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A foreign key: the columns ``key`` of ``child`` refer to the columns ``referred`` of ``parent``."""
+
+    child: str
+    key: tuple[str, ...]
+    parent: str
+    referred: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.child}.{'+'.join(self.key)} → {self.parent}.{'+'.join(self.referred)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Tables by name and the relations between them.
+
+    Raises SchemaError where a key, a time or a relation names something that is not there.
+    """
+
+    tables: Mapping[str, Table]
+    relations: tuple[Relation, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for relation in self.relations:
+            if len(relation.key) != len(relation.referred):
+                raise SchemaError(f"{relation}: {len(relation.key)} columns refer to {len(relation.referred)}")
+            for table, columns in ((relation.child, relation.key), (relation.parent, relation.referred)):
+                for column in columns:
+                    _ = self[table][column]
+        for table_ in self.tables.values():
+            for column in (*table_.primary_key, *([table_.valid_until] if table_.valid_until else [])):
+                _ = table_[column]
+            if table_.time:
+                self.time_table(table_.name)
+
+    def __getitem__(self, table: str) -> Table:
+        """The table called ``table``. Raises SchemaError, with the nearest name, where there is none."""
+        if table not in self.tables:
+            raise SchemaError(f"there is no table {table!r}", hint=did_you_mean(table, self.tables))
+        return self.tables[table]
+
+    def relations_from(self, child: str) -> tuple[Relation, ...]:
+        """The foreign keys of ``child``, in the schema's order."""
+        return tuple(relation for relation in self.relations if relation.child == child)
+
+    def relations_to(self, parent: str) -> tuple[Relation, ...]:
+        """The foreign keys that refer to ``parent``, in the schema's order."""
+        return tuple(relation for relation in self.relations if relation.parent == parent)
+
+    def relation(self, child: str, key: tuple[str, ...]) -> Relation:
+        """The relation of ``child`` over the columns ``key``. Raises SchemaError where there is none."""
+        for relation in self.relations_from(child):
+            if relation.key == key:
+                return relation
+        keys = ["+".join(relation.key) for relation in self.relations_from(child)]
+        raise SchemaError(f"{child}.{'+'.join(key)} is not a foreign key", hint=did_you_mean("+".join(key), keys))
+
+    def time_relations(self, table: str) -> tuple[Relation, ...]:
+        """The relations walked, in order, from ``table`` to the table that holds its time; empty where its own."""
+        time, walked, at = self[table].time, [], table
+        for key in time.through if time else ():
+            walked.append(self.relation(at, key))
+            at = walked[-1].parent
+        return tuple(walked)
+
+    def time_table(self, table: str) -> Table:
+        """The table whose column holds the time of ``table``'s rows. Raises SchemaError where it is timeless."""
+        time = self[table].time
+        if time is None:
+            raise SchemaError(f"table {table!r} has no time column")
+        walked = self.time_relations(table)
+        holder = self[walked[-1].parent if walked else table]
+        _ = holder[time.column]
+        return holder
+
+    def to_json(self) -> dict[str, object]:
+        """The schema as JSON values; :meth:`from_json` reads it back."""
+        return {
+            "tables": [asdict(table) for table in self.tables.values()],
+            "relations": [asdict(relation) for relation in self.relations],
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, object]) -> Schema:
+        """The schema that :meth:`to_json` wrote."""
+        tables: dict[str, Table] = {}
+        for entry in value["tables"]:  # type: ignore[attr-defined]
+            columns = tuple(
+                Column(**{**column, "dtype": Dtype(column["dtype"]), "stype": Stype(column["stype"])})
+                for column in entry["columns"]
+            )
+            time = entry["time"] and TimePath(entry["time"]["column"], tuple(map(tuple, entry["time"]["through"])))
+            tables[entry["name"]] = Table(
+                entry["name"], columns, tuple(entry["primary_key"]), time, entry["valid_until"]
+            )
+        relations = tuple(
+            Relation(entry["child"], tuple(entry["key"]), entry["parent"], tuple(entry["referred"]))
+            for entry in value["relations"]  # type: ignore[attr-defined]
+        )
+        return Schema(tables, relations)
+
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change with anything in the schema."""
+        text = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

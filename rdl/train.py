@@ -1,0 +1,253 @@
+"""The only training loop: Lightning Fabric places the model, AdamW moves it, validation chooses what is kept.
+
+Every random number depends on the run's seed and the step alone, so a run that was interrupted goes on as if it had not
+been: batches, dropout and the schedule are the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from rdl.checkpoint import read_state, write_state
+from rdl.config import Regime, TrainConfig
+from rdl.features import Features
+from rdl.losses import Objective
+from rdl.metrics import evaluate, headline
+from rdl.model import RelationalModel
+from rdl.predict import predict, seeds_of
+from rdl.query.task import TaskTable
+from rdl.sampler import Sampler, Seeds
+
+#: Training pauses to look at validation about this many times, but not more often than this many steps apart.
+EVALUATIONS, MIN_STEPS_BETWEEN_EVALUATIONS = 25, 20
+#: Validation seeds looked at in each pause, at most; the final figures use all of them.
+MAX_VALIDATION_SEEDS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One line of ``history.csv``: the mean training loss since the last one, and the validation figures."""
+
+    step: int
+    seconds: float
+    train_loss: float
+    val_metric: float
+    learning_rate: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is: what :func:`fit` tells its listener, and what a resumed run starts from."""
+
+    step: int = 0
+    total_steps: int = 0
+    seconds: float = 0.0
+    history: list[Evaluation] = field(default_factory=list)
+    best_step: int = 0
+    best: float = math.nan
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that training reads: the seeds with their labels, the packed features and the sampler over the graph."""
+
+    table: TaskTable
+    entity: str
+    strictly: bool
+    features: Mapping[str, Features]
+    sampler: Sampler
+    objective: Objective
+
+
+def choose_device(name: str) -> str:
+    """Fabric's accelerator for ``name``: ``auto`` takes a GPU where there is one."""
+    return "gpu" if name == "cuda" else name
+
+
+def fit(
+    model: RelationalModel,
+    inputs: Inputs,
+    config: TrainConfig,
+    *,
+    partial: Path | None = None,
+    resume: bool = False,
+    listen: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Trains ``model`` in place and leaves it with the averaged weights that were best on validation.
+
+    With ``partial``, the state is kept there after every evaluation, and with ``resume`` taken from there. ``listen`` is
+    told after every step. Without validation seeds the last weights are kept.
+    """
+    fabric = Fabric(accelerator=choose_device(config.device), devices=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    placed, optimizer = fabric.setup(model, optimizer)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+    features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}
+    sampler = Sampler(inputs.sampler.graph.to(fabric.device), inputs.sampler.fanouts)
+    train, val = inputs.table.of("train"), _subset(inputs.table.of("val"), MAX_VALIDATION_SEEDS)
+    batches = _Batches(train, inputs, config, fabric.device)
+    progress = Progress(total_steps=batches.total_steps)
+    state = _State(model, average, optimizer)
+    if resume and partial is not None:
+        progress = state.load(partial, progress)
+    started = time.perf_counter() - progress.seconds
+    losses: list[Tensor] = []
+    while progress.step < progress.total_steps and not progress.stopped:
+        rate = _set_rate(optimizer, config, progress)
+        seeds, target = batches[progress.step]
+        torch.manual_seed(_mixed(config.seed, progress.step))
+        placed.train()
+        loss = inputs.objective.loss(placed(features, sampler(seeds)), target)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(placed, optimizer, max_norm=1.0)
+        optimizer.step()
+        average.update_parameters(model)
+        losses.append(loss.detach())
+        progress.step += 1
+        progress.seconds = time.perf_counter() - started
+        over = config.time_budget_min is not None and progress.seconds > 60 * config.time_budget_min
+        if progress.step % batches.per_evaluation == 0 or progress.step == progress.total_steps or over:
+            mean_loss = float(torch.stack(losses).mean())
+            losses.clear()
+            metric = _validate(average.module, inputs, features, sampler, train, val, config)
+            progress.history.append(Evaluation(progress.step, progress.seconds, mean_loss, metric, rate))
+            _judge(progress, inputs.objective, config, over, state)
+            if partial is not None:
+                state.save(partial, progress)
+        listen(progress)
+    model.load_state_dict(state.best or average.module.state_dict())
+    fabric.to_device(model)
+    return progress
+
+
+def _judge(progress: Progress, objective: Objective, config: TrainConfig, over: bool, state: _State) -> None:
+    """Keeps the weights where validation is better than ever, and says why training stops where it does."""
+    metric, higher = progress.history[-1].val_metric, headline(objective.kind)[1]
+    better = math.isnan(progress.best) or (metric > progress.best if higher else metric < progress.best)
+    if better or math.isnan(metric):
+        progress.best, progress.best_step = metric, progress.step
+        state.best = {name: value.detach().clone() for name, value in state.average.module.state_dict().items()}
+    since = sum(evaluation.step > progress.best_step for evaluation in progress.history)
+    if over:
+        progress.stopped = "the time budget is spent"
+    elif since >= config.patience:
+        progress.stopped = f"validation has not improved for {since} evaluations"
+    elif progress.step == progress.total_steps:
+        progress.stopped = "all steps are done"
+
+
+def _validate(
+    model: torch.nn.Module,
+    inputs: Inputs,
+    features: Mapping[str, Features],
+    sampler: Sampler,
+    train: TaskTable,
+    val: TaskTable,
+    config: TrainConfig,
+) -> float:
+    """The headline metric on the validation seeds; NaN where there are none."""
+    if not len(val):
+        return math.nan
+    seeds = seeds_of(val, inputs.entity, config.regime, strictly=inputs.strictly)
+    predicted = predict(model, features, sampler, seeds, inputs.objective)
+    figures = evaluate(inputs.objective.kind, val.target, predicted, train_target=train.target)
+    return figures[headline(inputs.objective.kind)[0]]
+
+
+class _Batches:
+    """The training batches by step: a fresh permutation every pass, drawn from the seed and the pass alone."""
+
+    def __init__(self, train: TaskTable, inputs: Inputs, config: TrainConfig, device: torch.device) -> None:
+        self.seeds = seeds_of(train, inputs.entity, config.regime, strictly=inputs.strictly)
+        self.target = torch.from_numpy(train.target).float()
+        self.size, self.seed, self.device = min(config.batch_size, len(train)), config.seed, device
+        self.per_epoch = max(1, len(train) // self.size)
+        passes = config.max_epochs * self.per_epoch
+        self.total_steps = min(max(passes, config.min_steps), config.max_steps)
+        self.per_evaluation = max(MIN_STEPS_BETWEEN_EVALUATIONS, self.total_steps // EVALUATIONS)
+        # In the frozen regime the newest visible row is older than the seed by up to this much: train on it too.
+        val = inputs.table.of("val")
+        frozen = config.regime is Regime.frozen and len(val)
+        self.max_lag = int((val.time - val.cuts(config.regime)).max()) if frozen else 0
+
+    def __getitem__(self, step: int) -> tuple[Seeds, Tensor]:
+        """The seeds and labels of one step."""
+        epoch, place = divmod(step, self.per_epoch)
+        generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
+        order = torch.randperm(len(self.target), generator=generator)[place * self.size : (place + 1) * self.size]
+        cut = self.seeds.cut[order]
+        if self.max_lag:
+            generator.manual_seed(_mixed(self.seed, step) + 1)
+            cut = cut - (torch.rand(len(order), generator=generator, dtype=torch.float64) * self.max_lag).long()
+        seeds = Seeds(self.seeds.table, self.seeds.row[order], self.seeds.time[order], cut, self.seeds.strictly)
+        return seeds.to(self.device), self.target[order].to(self.device)
+
+
+@dataclass(slots=True)
+class _State:
+    """The tensors of a run in progress."""
+
+    model: torch.nn.Module
+    average: AveragedModel
+    optimizer: Any
+    best: dict[str, Tensor] | None = None
+
+    def save(self, folder: Path, progress: Progress) -> None:
+        """Writes the state into ``folder``, whole or not at all."""
+        parts = {"model": self.model.state_dict(), "average": self.average.state_dict(), "best": self.best or {}}
+        moments = self.optimizer.state_dict()["state"]
+        parts |= {f"optimizer.{number}": values for number, values in moments.items()}
+        write_state(folder, parts, progress)
+
+    def load(self, folder: Path, fresh: Progress) -> Progress:
+        """Takes the state from ``folder``; ``fresh`` where there is none."""
+        kept = read_state(folder)
+        if kept is None:
+            return fresh
+        parts, values = kept
+        self.model.load_state_dict(parts["model"])
+        self.average.load_state_dict(parts["average"])
+        self.best = parts.get("best")
+        state = self.optimizer.state_dict()
+        state["state"] = {int(k.split(".")[1]): v for k, v in parts.items() if k.startswith("optimizer.")}
+        self.optimizer.load_state_dict(state)
+        history = [Evaluation(**line) for line in values.pop("history")]
+        return Progress(**{**values, "history": history, "total_steps": fresh.total_steps, "stopped": ""})
+
+
+def _set_rate(optimizer: Any, config: TrainConfig, progress: Progress) -> float:
+    """The learning rate of this step: up over the first 5 % of the steps, then down along a cosine."""
+    done, rise = progress.step / progress.total_steps, 0.05
+    share = done / rise if done < rise else 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
+    rate = config.learning_rate * max(share, 0.01)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _mixed(seed: int, number: int) -> int:
+    """One seed of two numbers."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _subset(table: TaskTable, most: int) -> TaskTable:
+    """At most ``most`` seeds of ``table``, evenly spread over its order (time, then entity)."""
+    if len(table) <= most:
+        return table
+    kept = np.linspace(0, len(table) - 1, most).astype(np.int64)
+    return TaskTable(
+        table.entity[kept], table.time[kept], table.split[kept], table.target[kept], table.val_cut, table.test_cut
+    )

@@ -1,0 +1,112 @@
+"""One suite over every engine: the same content in, the same Arrow out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from rdl.database import open_reader
+from rdl.database.types import ARROW_TYPES
+from rdl.errors import DatabaseError
+from rdl.schema import Dtype, Relation, Stype
+from tests.database.engines import CONTENT, ORDERS, PEOPLE, Engine, orders
+
+
+def test_every_engine_reads_the_same_rows(url: str) -> None:
+    reader = open_reader(url)
+    schema = reader.reflect()
+    assert set(schema.tables) == set(CONTENT)
+    for name, make in CONTENT.items():
+        assert reader.read(name).read_all() == make()
+        assert reader.count(name) == make().num_rows
+    assert reader.repairs == {}
+    reader.close()
+
+
+def test_every_engine_reflects_the_same_columns(url: str) -> None:
+    schema = open_reader(url).reflect()
+    dtypes = {column.name: column.dtype for column in schema[ORDERS].columns}
+    assert dtypes == {
+        "Id": Dtype.integer,
+        "person id": Dtype.integer,
+        "WHEN": Dtype.timestamp,
+        "day": Dtype.date,
+        "ok?": Dtype.boolean,
+        "note": Dtype.text,
+        "amount": Dtype.float,
+    }
+    stypes = {column.name: column.stype for column in schema[ORDERS].columns}
+    assert stypes["ok?"] is Stype.categorical
+    assert stypes["WHEN"] is Stype.timestamp
+    assert stypes["note"] is Stype.text_embedded
+    assert stypes["amount"] is Stype.numerical
+
+
+def test_declared_keys_and_relations(engine: Engine, url: str) -> None:
+    schema = open_reader(url).reflect()
+    assert schema[PEOPLE].primary_key == (("id",) if engine.keys else ())
+    assert (schema[PEOPLE]["id"].stype is Stype.identifier) == engine.keys
+    assert schema[PEOPLE]["id"].nullable == (not engine.keys)
+    expected = (Relation(ORDERS, ("person id",), PEOPLE, ("id",)),) if engine.relations else ()
+    assert schema.relations == expected
+    assert (schema[ORDERS]["person id"].stype is Stype.identifier) == engine.relations
+
+
+def test_columns_and_limit(url: str) -> None:
+    reader = open_reader(url)
+    found = reader.read(ORDERS, ["amount", "Id"], limit=3).read_all()
+    assert found == orders().select(["amount", "Id"]).slice(0, 3)
+    assert reader.read(ORDERS, limit=0).read_all() == orders().slice(0, 0)
+
+
+def test_the_schema_of_a_read_follows_the_dtypes(url: str) -> None:
+    reader = open_reader(url)
+    for name, table in reader.reflect().tables.items():
+        expected = pa.schema([(column.name, ARROW_TYPES[column.dtype]) for column in table.columns])
+        assert reader.read(name).schema == expected
+
+
+def test_picked_tables_drop_relations_to_others(url: str) -> None:
+    schema = open_reader(url, tables=[ORDERS]).reflect()
+    assert list(schema.tables) == [ORDERS]
+    assert schema.relations == ()
+    reader = open_reader(url, exclude=[ORDERS])
+    assert list(reader.reflect().tables) == [PEOPLE]
+    with pytest.raises(DatabaseError, match="has no table 'select'"):
+        reader.count(ORDERS)
+
+
+@pytest.mark.parametrize("option", ["tables", "exclude"])
+def test_an_unknown_table_is_refused_with_the_nearest(url: str, option: str) -> None:
+    with pytest.raises(DatabaseError, match="did you mean 'select'"):
+        open_reader(url, **{option: ["selct"]}).reflect()
+
+
+def test_unknown_names_in_a_read(url: str) -> None:
+    reader = open_reader(url)
+    with pytest.raises(DatabaseError, match="did you mean 'select'"):
+        reader.read("Select")
+    with pytest.raises(DatabaseError, match="did you mean 'amount'"):
+        reader.read(ORDERS, ["amuont"])
+
+
+def test_reading_changes_no_fingerprint(url: str) -> None:
+    reader = open_reader(url)
+    before = reader.fingerprint()
+    reader.read(ORDERS).read_all()
+    assert reader.fingerprint() == before == open_reader(url).fingerprint()
+
+
+def test_a_database_that_goes_away_is_a_database_error(engine: Engine, url: str, tmp_path: Path) -> None:
+    reader = open_reader(url)
+    reader.reflect()
+    for path in sorted(tmp_path.rglob("*"), reverse=True):
+        if path.is_file():
+            path.unlink()
+    for act in (lambda: reader.read(ORDERS).read_all(), lambda: reader.count(ORDERS)):
+        with pytest.raises(DatabaseError) as caught:
+            act()
+        assert len(str(caught.value).splitlines()) <= 2
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,0 +1,166 @@
+"""Labels by brute force: resolved expressions evaluated row by row on lists of Python dicts. Slow and plain."""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rdl.clock import to_us
+from rdl.query.expressions import (
+    Aggregate,
+    Arithmetic,
+    Between,
+    Case,
+    ColumnRef,
+    Compare,
+    Expression,
+    Function,
+    In,
+    IsNull,
+    Like,
+    Literal,
+    Logic,
+    Negative,
+    Not,
+)
+from rdl.schema import Relation, Schema
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows by table; each row's time is a datetime in the table's own time column."""
+
+    schema: Schema
+    rows: Mapping[str, Sequence[Row]]
+
+    def time(self, table: str, row: Row) -> int | None:
+        time = self.schema[table].time
+        value = row[time.column] if time else None
+        return None if value is None else to_us(value)
+
+    def parent(self, relation: Relation, row: Row | None) -> Row | None:
+        if row is None or any(row[column] is None for column in relation.key):
+            return None
+        for candidate in self.rows[relation.parent]:
+            if [candidate[column] for column in relation.referred] == [row[column] for column in relation.key]:
+                return candidate
+        return None
+
+    def value(self, node: Expression, row: Row, t: int, *, past: bool = False) -> Any:  # noqa: C901
+        """The value of ``node`` on ``row`` at ``t``; None: unknown."""
+        of = lambda inner: self.value(inner, row, t, past=past)  # noqa: E731
+        match node:
+            case Literal(value=value):
+                return value
+            case ColumnRef(relations=relations, table=table, column=column):
+                at: Row | None = row
+                for relation in relations:
+                    at = self.parent(relation, at)
+                    if past and at is not None:
+                        known = self.time(relation.parent, at)
+                        timed = self.schema[relation.parent].time is not None
+                        at = at if not timed or (known is not None and known <= t) else None
+                return None if at is None else at[column]
+            case Aggregate():
+                return self.aggregate(node, row, t, past=past)
+            case Negative(operand=operand):
+                return _strict(lambda a: -a, of(operand))
+            case Not(operand=operand):
+                return _strict(lambda a: not a, of(operand))
+            case Logic(operator=operator, left=left, right=right):
+                sides = [of(left), of(right)]
+                decisive = operator == "OR"
+                return decisive if decisive in sides else None if None in sides else not decisive
+            case Arithmetic(operator=operator, left=left, right=right):
+                return _strict(_ARITHMETIC[operator], of(left), of(right))
+            case Compare(operator=operator, left=left, right=right):
+                return _strict(_COMPARE[operator], of(left), of(right))
+            case Between(operand=operand, low=low, high=high, negated=negated):
+                return _strict(lambda a, b, c: (b <= a <= c) != negated, of(operand), of(low), of(high))
+            case In(operand=operand, items=items, negated=negated):
+                value, listed = of(operand), [of(item) for item in items]
+                if value is None or (value not in listed and None in listed):
+                    return None
+                return (value in listed) != negated
+            case IsNull(operand=operand, negated=negated):
+                return (of(operand) is None) != negated
+            case Like(test=test, operand=operand, pattern=pattern, negated=negated):
+                return _strict(lambda a, b: _LIKE[test](a, b) != negated, of(operand), of(pattern))
+            case Case(branches=branches, otherwise=otherwise):
+                for when, then in branches:
+                    if of(when):
+                        return of(then)
+                return None if otherwise is None else of(otherwise)
+            case Function(name="COALESCE", arguments=arguments):
+                return next((value for value in map(of, arguments) if value is not None), None)
+            case Function(name="NULLIF", arguments=(one, other)):
+                return None if of(one) == of(other) else of(one)
+            case Function(name="NUMBER", arguments=(one,)):
+                return _strict(float, of(one))
+        raise NotImplementedError(node)
+
+    def aggregate(self, node: Aggregate, row: Row, t: int, *, past: bool) -> Any:
+        start = None if node.start is None else node.start.after(t)
+        end = node.end.after(t)
+        found: list[tuple[int, int, Any]] = []
+        for number, child in enumerate(self.rows[node.table]):
+            time = self.time(node.table, child)
+            if time is None or not (start is None or start < time) or time > end:
+                continue
+            at: Row | None = child
+            for relation in node.relations:
+                at = self.parent(relation, at)
+            if at is not row:
+                continue
+            if node.filter is not None and not self.value(node.filter, child, t, past=past):
+                continue
+            value = True if node.argument is None else self.value(node.argument, child, t, past=past)
+            if value is not None:
+                found.append((time, number, value))
+        values = [value for _, _, value in sorted(found, key=lambda entry: entry[:2])]
+        return _AGGREGATES[node.function](values)
+
+
+def _strict(function: Any, *values: Any) -> Any:
+    return None if None in values else function(*values)
+
+
+_ARITHMETIC = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b if b else None,
+}
+_COMPARE = {
+    "=": lambda a, b: a == b,
+    "<>": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+_LIKE = {
+    "CONTAINS": lambda a, b: b in a,
+    "STARTS WITH": lambda a, b: a.startswith(b),
+    "ENDS WITH": lambda a, b: a.endswith(b),
+}
+_AGGREGATES = {
+    "COUNT": len,
+    "COUNT_DISTINCT": lambda values: len(set(values)),
+    "SUM": sum,
+    "EXISTS": bool,
+    "AVG": lambda values: sum(values) / len(values) if values else None,
+    "MEDIAN": lambda values: statistics.median(values) if values else None,
+    "STDDEV": lambda values: statistics.stdev(values) if len(values) > 1 else None,
+    "MIN": lambda values: min(values, default=None),
+    "MAX": lambda values: max(values, default=None),
+    "FIRST": lambda values: values[0] if values else None,
+    "LAST": lambda values: values[-1] if values else None,
+}
+
+DAY = dt.timedelta(days=1)
