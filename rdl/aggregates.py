@@ -134,9 +134,9 @@ class _Builder:
     def build(self, most_columns: int) -> pa.Table:
         named = dict(self.read_rows())
         sources = [source for number in range(len(self.streams)) for source in self.sources(number)]
-        ranked = sorted(
-            (cost, at, name) for at, source in enumerate(sources) for cost, name, _ in source.columns
-        )[: max(0, most_columns - len(named))]
+        ranked = sorted((cost, at, name) for at, source in enumerate(sources) for cost, name, _ in source.columns)[
+            : max(0, most_columns - len(named))
+        ]
         chosen = [name for _, _, name in ranked]
         order = [*named, *chosen]
         for source in sources:

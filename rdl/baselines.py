@@ -7,28 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from rdl.aggregates import MOST_COLUMNS, Seeds, closing_times, window_features
 from rdl.config import Regime
 from rdl.errors import ConfigError
-from rdl.metrics import evaluate, headline
+from rdl.metrics import headline
 from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.ranges import Ranges
 from rdl.snapshot import Snapshot
 
+Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 
 #: LightGBM learns from at most so many training seeds, drawn evenly; features are computed in pieces of so many seeds.
 MOST_SEEDS, SEEDS_A_PIECE = 200_000, 100_000
-#: With more training seeds than this, one setting is fitted instead of choosing among several.
+#: With more training seeds than this one setting is fitted; with fewer the mean of several steadies the predictions.
 MANY_SEEDS = 30_000
 MOST_ROUNDS, PATIENCE = 600, 50
 
@@ -36,7 +36,7 @@ MOST_ROUNDS, PATIENCE = 600, 50
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """Predictions by split name (``val``, ``test``) ``[seeds of the split]`` in the task table's order: probabilities
-    for binary tasks. ``detail`` holds what was chosen on validation and what mattered."""
+    for binary tasks. ``detail`` holds what was learnt, as JSON values."""
 
     name: str
     predictions: Mapping[str, Floats]
@@ -90,7 +90,7 @@ def fit_baselines(
     return fitted
 
 
-def past_labels(task: Task, table: TaskTable, cuts: npt.NDArray[np.int64]) -> Floats:
+def past_labels(task: Task, table: TaskTable, cuts: Rows) -> Floats:
     """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none.
 
     A label is known once its window has closed: time + horizon ≤ cut. Labels of a row-level task belong to one row
@@ -126,7 +126,10 @@ def _fit_past_label(task: Task, table: TaskTable, regime: Regime) -> tuple[dict[
 
 
 class _LightGbm:
-    """One fit of LightGBM: features of the splits, candidate settings, the one that validation prefers."""
+    """One fit of LightGBM: the mean of what several settings predict, each stopped early on validation.
+
+    Validation does not choose among settings: of a few hundred seeds it would choose by chance.
+    """
 
     def __init__(self, task: Task, snapshot: Snapshot, table: TaskTable, regime: Regime, seed: int) -> None:
         self.engine = _load_lightgbm()
@@ -138,7 +141,8 @@ class _LightGbm:
         if len(train) > MOST_SEEDS:
             train = np.sort(self.random.choice(train, MOST_SEEDS, replace=False))
         self.train = train
-        # How long before its time a validation seed's rows end: nothing in the seed-time regime.
+        # How long before its time what a validation seed sees ends: nothing in the seed-time regime. In the frozen one
+        # training seeds are seen once more with ages drawn from these, or the trees would rely on fresh rows.
         self.ages = (table.time - self.cuts)[self.validation]
 
     def fit(self) -> tuple[dict[str, Floats], dict[str, object]]:
@@ -150,23 +154,22 @@ class _LightGbm:
             ages = self.random.choice(self.ages, len(self.train))
             seen["aged"] = self.features(self.train, self.table.time[self.train] - ages)
         fitted = [(setting, self.booster(setting, seen)) for setting in settings]
-        figures = [self.figure(booster.predict(seen["val"][0][:, : setting.columns])) for setting, booster in fitted]
-        best = int(np.nanargmax(figures)) if np.isfinite(figures).any() else 0
-        setting, booster = fitted[best]
-        predictions = {"val": self.predict(setting, booster, self.validation)}
-        predictions["test"] = self.predict(setting, booster, np.flatnonzero(self.table.split == 2))
-        return predictions, self.detail(setting, booster, seen["train"][1])
+        predictions = {
+            split.value: self.predict(fitted, np.flatnonzero(self.table.split == number))
+            for number, split in ((1, Split.val), (2, Split.test))
+        }
+        return predictions, self.detail(fitted, seen["train"][1])
 
     def settings(self) -> list[_Setting]:
-        settings = [_Setting(MOST_COLUMNS, 15), _Setting(MOST_COLUMNS, 7), _Setting(100, 15)]
+        settings = [_Setting(MOST_COLUMNS, 7), _Setting(100, 15), _Setting(60, 15)]
         if len(self.train) > MANY_SEEDS or not len(self.validation):
             settings = [_Setting(MOST_COLUMNS, 31)]
         if (self.ages > 0).any():
-            settings.extend([_Setting(setting.columns, setting.leaves, aged=True) for setting in settings])
+            settings += [replace(setting, aged=True) for setting in settings]
         return settings
 
-    def features(self, which: npt.NDArray[np.int64], cuts: npt.NDArray[np.int64]) -> tuple[Floats32, list[str], list[str]]:
-        """The columns of the seeds ``which`` under ``cuts`` ``[seeds, columns]``, their names, and those of codes."""
+    def features(self, which: Rows, cuts: Rows) -> tuple[Floats32, list[str]]:
+        """The columns of the seeds ``which`` under ``cuts`` ``[seeds, columns]``, and their names."""
         pieces = []
         for start in range(0, max(1, len(which)), SEEDS_A_PIECE):
             part = slice(start, start + SEEDS_A_PIECE)
@@ -175,56 +178,50 @@ class _LightGbm:
                 self.task, self.snapshot, seeds, fitted_at_us=self.table.val_cut, labels=self.table
             )
             pieces.append(np.column_stack([column.to_numpy().astype(np.float32) for column in columns.columns]))
-        codes = [field.name for field in columns.schema if pa.types.is_integer(field.type)]
-        return np.concatenate(pieces), columns.column_names, codes
+        return np.concatenate(pieces), columns.column_names
 
-    def booster(self, setting: _Setting, seen: Mapping[str, tuple[Floats32, list[str], list[str]]]) -> Any:
+    def booster(self, setting: _Setting, seen: Mapping[str, tuple[Floats32, list[str]]]) -> Any:
         """LightGBM fitted under a setting, stopped where validation no longer gets better."""
         inputs, target = seen["train"][0], self.table.target[self.train]
         if setting.aged:
             inputs, target = np.concatenate([inputs, seen["aged"][0]]), np.concatenate([target, target])
         binary = self.task.kind is Kind.binary
         parameters = {
-            "objective": "binary" if binary else "l1", "metric": "auc" if binary else "l1",
+            "objective": "binary" if binary else "l1", "metric": "binary_logloss" if binary else "l1",
             "num_leaves": setting.leaves, "learning_rate": 0.05, "min_data_in_leaf": 40, "lambda_l2": 5.0,
             "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1,
             "seed": self.seed, "deterministic": True, "force_row_wise": True, "num_threads": 2, "verbosity": -1,
         }  # fmt: skip
         learnt = self.engine.Dataset(inputs[:, : setting.columns], target, params={"verbosity": -1})
-        target = self.table.target[self.validation]
-        if not len(target) or (binary and len(np.unique(target)) < 2):
-            return self.engine.train(parameters, learnt, MOST_ROUNDS // 3)
-        watched = learnt.create_valid(seen["val"][0][:, : setting.columns], target)
+        labelled = np.isfinite(self.table.target[self.validation])
+        if not labelled.any():
+            return self.engine.train(parameters, learnt, MOST_ROUNDS // 6)
+        target = self.table.target[self.validation[labelled]]
+        watched = learnt.create_valid(seen["val"][0][labelled, : setting.columns], target)
         stopping = self.engine.early_stopping(PATIENCE, verbose=False)
         return self.engine.train(parameters, learnt, MOST_ROUNDS, valid_sets=[watched], callbacks=[stopping])
 
-    def figure(self, prediction: Floats) -> float:
-        """How good validation predictions are: higher is better, NaN where that cannot be said."""
-        name, higher = headline(self.task.kind)
-        train, target = self.table.target[self.train], self.table.target[self.validation]
-        figure = evaluate(self.task.kind, target, prediction, train_target=train)[name]
-        return figure if higher else -figure
-
-    def predict(self, setting: _Setting, booster: Any, which: npt.NDArray[np.int64]) -> Floats:
-        """Predictions for the seeds ``which`` under the regime, a piece at a time."""
+    def predict(self, fitted: list[tuple[_Setting, Any]], which: Rows) -> Floats:
+        """The mean prediction for the seeds ``which`` under the regime, a piece at a time."""
         pieces = [np.zeros(0)]
         for start in range(0, len(which), SEEDS_A_PIECE):
             part = which[start : start + SEEDS_A_PIECE]
-            inputs, *_ = self.features(part, self.cuts[part])
-            pieces.append(np.asarray(booster.predict(inputs[:, : setting.columns]), np.float64))
+            inputs, _ = self.features(part, self.cuts[part])
+            several = [booster.predict(inputs[:, : setting.columns]) for setting, booster in fitted]
+            pieces.append(np.mean(several, axis=0, dtype=np.float64))
         return np.concatenate(pieces)
 
-    def detail(self, setting: _Setting, booster: Any, names: list[str]) -> dict[str, object]:
-        """What was chosen, and the columns that mattered most by their share of the gain."""
-        gain = booster.feature_importance("gain")
+    def detail(self, fitted: list[tuple[_Setting, Any]], names: list[str]) -> dict[str, object]:
+        """Trees of each setting, and the ten columns that mattered most by their share of the gain."""
+        gain = np.zeros(len(names))
+        for _, booster in fitted:
+            part = booster.feature_importance("gain")
+            gain[: len(part)] += part / max(float(part.sum()), 1e-12) / len(fitted)
         top = np.argsort(-gain, kind="stable")[:10]
-        share = gain / max(float(gain.sum()), 1e-12)
         return {
-            "columns": min(setting.columns, len(names)),
-            "leaves": setting.leaves,
-            "aged": setting.aged,
-            "rounds": int(booster.best_iteration or booster.current_iteration()),
-            "importance": {names[column]: round(float(share[column]), 4) for column in top if gain[column] > 0},
+            "columns": len(names),
+            "trees": [int(booster.best_iteration or booster.current_iteration()) for _, booster in fitted],
+            "importance": {names[column]: round(float(gain[column]), 4) for column in top if gain[column] > 0},
         }
 
 
@@ -239,4 +236,4 @@ def _load_lightgbm() -> ModuleType:
             f"LightGBM cannot be loaded: {error}",
             hint="install the OpenMP runtime: apt install libgomp1, dnf install libgomp, or brew install libomp.",
         ) from None
-    return cast("ModuleType", lightgbm)
+    return lightgbm

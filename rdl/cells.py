@@ -29,9 +29,9 @@ class Cells:
     def __init__(self, task: Task, snapshot: Snapshot, fitted_at_us: int) -> None:
         self.task, self.snapshot, self.fitted_at_us = task, snapshot, fitted_at_us
         self._codes: dict[tuple[str, str], Codes32] = {}
-        self._keys = {
-            (relation.child, name) for relation in snapshot.schema.relations for name in relation.key
-        } | {(table.name, name) for table in snapshot.schema.tables.values() for name in table.primary_key}
+        self._keys = {(relation.child, name) for relation in snapshot.schema.relations for name in relation.key} | {
+            (table.name, name) for table in snapshot.schema.tables.values() for name in table.primary_key
+        }
 
     def inputs(self, table: str, stypes: tuple[Stype, ...], *, masked: bool) -> Iterator[Column]:
         """The columns that may be read of the table; without the label's where ``masked``."""

@@ -99,7 +99,7 @@ def schema(
     from rdl.pipeline import connect
 
     db = connect(url, schema=None, tables=_names(tables), exclude=_names(exclude) or ())
-    text = schema_file.write(db.declared, db.schema, db.proposals)
+    text = schema_file.write(db.schema, db.declared, {proposal.subject: proposal.evidence for proposal in db.proposals})
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -128,12 +128,12 @@ def labels(
 ) -> None:
     """The labels of a task as Parquet files: the entity's own key, time and label."""
     from rdl.checkpoint import NewFolder
-    from rdl.query import SPLITS
+    from rdl.query import Split
 
     bound = _connect(db, schema).task(task)
     counts = {}
     with NewFolder(out) as folder:
-        for split in SPLITS:
+        for split in Split:
             frame = bound.table(split)
             counts[split.value] = len(frame)
             frame.to_parquet(folder / f"{split.value}.parquet")
@@ -177,8 +177,14 @@ def train(
     if as_json:
         _print_json(
             {
-                "task": bound.definition.source, "kind": bound.kind, "regime": regime, "metrics": run.metrics,
-                "baselines": run.baselines, "seconds": run.seconds, "peak_rss_mb": peak_rss_mb(), "run": str(out),
+                "task": bound.definition.source,
+                "kind": bound.kind,
+                "regime": regime,
+                "metrics": run.metrics,
+                "baselines": run.baselines,
+                "seconds": run.seconds,
+                "peak_rss_mb": peak_rss_mb(),
+                "run": str(out),
             }  # fmt: skip
         )
     elif not quiet:
@@ -221,7 +227,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predictions for eligible entities, into a table of the same database or a file."""
-    from rdl.database.files import read_keys, write_file
+    from rdl.database.files import SUFFIXES, read_file, write_file
     from rdl.pipeline import load
 
     if split is not None:
@@ -229,12 +235,14 @@ def predict(
     if if_exists not in ("fail", "append", "replace"):
         raise ConfigError(f"--if-exists {if_exists!r}", hint="use fail, append or replace.")
     found = load(run, url=db)
-    keys = None if entities is None else read_keys(entities, found.task.db.schema[found.task.definition.entity])
+    keys: Any = _names(entities)
+    if entities is not None and Path(entities).suffix in SUFFIXES:
+        keys = read_file(entities)
     rows = found.predict_arrow(split=split, at=at, entities=keys)
     if to is None:
         typer.echo(json.dumps(rows.to_pylist(), default=str) if as_json else rows.to_pandas().to_string(index=False))
         return
-    if Path(to).suffix in (".parquet", ".csv"):
+    if Path(to).suffix in SUFFIXES:
         write_file(Path(to), rows, if_exists=if_exists)  # type: ignore[arg-type]
     else:
         found.task.db.write(to, rows, if_exists=if_exists)  # type: ignore[arg-type]

@@ -68,7 +68,9 @@ class HeteroSAGE(nn.Module):
     only parent is taken as it is and a parent's children are aggregated by :class:`Aggregate`.
     """
 
-    def __init__(self, tables: Sequence[str], types: Sequence[EdgeType], channels: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self, tables: Sequence[str], types: Sequence[EdgeType], channels: int, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self._tables = {table: number for number, table in enumerate(tables)}
         self._types = {type_: number for number, type_ in enumerate(types)}

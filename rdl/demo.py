@@ -48,5 +48,7 @@ def run_demo(folder: Path, *, seed: int = 0, scale: float = 1.0) -> FittedRun:
     for title, query in QUESTIONS[:3]:
         name = title.split()[0].strip(",:").lower()
         console.print(f"  # {title}", highlight=False, markup=False, style="dim")
-        console.print(f'  rdl train "{query}" --db {url} --out {folder}/{name}', highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f'  rdl train "{query}" --db {url} --out {folder}/{name}', highlight=False, markup=False, soft_wrap=True
+        )
     return run

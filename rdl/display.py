@@ -8,7 +8,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from rdl import train
@@ -129,7 +137,9 @@ def figures_table(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]
     for label, figures in rows.items():
         cells = [_figure(figures, "val", main), _figure(figures, "test", main)]
         cells += [_figure(figures, "test", name) for name in names]
-        table.add_row(label, *cells, style="bold" if best is not None and figures.get("test", {}).get(main) == best else None)
+        table.add_row(
+            label, *cells, style="bold" if best is not None and figures.get("test", {}).get(main) == best else None
+        )
     return table
 
 
@@ -149,7 +159,9 @@ def verdict(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> s
     gain = (model - known[name]) * (1 if higher else -1)
     if gain > 0:
         return f"The model beats the best baseline ({name}) by {gain:.4f} {main} on test."
-    return f"Warning: the baseline {name} is better than the model by {-gain:.4f} {main} on test: use it, or train longer."
+    return (
+        f"Warning: the baseline {name} is better than the model by {-gain:.4f} {main} on test: use it, or train longer."
+    )
 
 
 def show_plan(plan: Plan) -> None:

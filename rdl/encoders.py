@@ -113,7 +113,9 @@ class TableEncoder(nn.Module):
     """The reference encoder of one table: torch-frame's column encoders side by side, a linear map of them and one of
     the gaps, summed, then a two-layer perceptron with layer normalisation."""
 
-    def __init__(self, statistics: Statistics, channels: int, *, column_channels: int = 16, dropout: float = 0.0) -> None:
+    def __init__(
+        self, statistics: Statistics, channels: int, *, column_channels: int = 16, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         columns = statistics.columns()
         self.encode: StypeWiseFeatureEncoder | None = None

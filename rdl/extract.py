@@ -59,6 +59,7 @@ class Extraction:
         self.null_times: dict[str, int] = {}
 
     def run(self, progress: Progress | None) -> None:
+        """Fills the folder; ``snapshot.json`` comes last."""
         for name in self.schema.tables:
             self.extract(name, progress)
         for name in self.schema.tables:
@@ -75,6 +76,7 @@ class Extraction:
         (self.folder / "snapshot.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
     def file(self, table: str, suffix: str) -> Path:
+        """A file of a table; they are numbered, as a table's name may be no file's."""
         return self.folder / f"{list(self.schema.tables).index(table)}.{suffix}"
 
     def extract(self, name: str, progress: Progress | None) -> None:
@@ -135,6 +137,7 @@ class Extraction:
         return times if rows is None else gather(times, rows, clock.NEVER)
 
     def match(self, relation: Relation) -> Match:
+        """The parents of a relation's children, both in their tables' present order."""
         keys = self.tables[relation.child].select(list(relation.key))
         return match(keys, self.tables[relation.parent].select(list(relation.referred)))
 
@@ -160,6 +163,7 @@ class Extraction:
 
 
 def map_table(path: Path) -> pa.Table:
+    """The table in an Arrow IPC file, memory-mapped."""
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
 

@@ -38,13 +38,15 @@ class Statistics:
     """What was learnt of one table's columns at the training cut, as JSON values.
 
     ``numerical[column]`` is (median, scale); ``categories[column]`` the vocabulary by falling count, as text;
-    ``texts`` and ``times`` are column names. A column in none of them is no input.
+    ``texts`` and ``times`` are column names. A column in none of them is no input. ``late[column]`` are the inputs
+    that become known at the time in ``column``, which is later than their row.
     """
 
     numerical: Mapping[str, tuple[float, float]]
     categories: Mapping[str, list[str]]
     texts: tuple[str, ...]
     times: tuple[str, ...]
+    late: Mapping[str, tuple[str, ...]]
 
     def stats_list(self) -> dict[str, dict[StatType, Any]]:
         """The statistics in torch-frame's form, by column. Numbers are already standardised."""
@@ -72,14 +74,20 @@ class Features:
 
     ``frame`` holds ``[rows, columns]`` a stype (None where the table has no input column); ``times`` int64
     ``[rows, 1 + T]`` are the row's own time and its timestamp columns in µs, ``clock.NEVER`` where there is none.
+    ``known_at`` int64 ``[rows, G]`` are the times at which the columns ``late[g]`` become known, ``clock.NEVER`` for
+    never; ``time_names`` are the names of the T timestamp columns.
     """
 
     frame: TensorFrame | None
     times: Tensor
+    time_names: tuple[str, ...]
+    known_at: Tensor
+    late: tuple[tuple[str, ...], ...]
 
     def to(self, device: torch.device) -> Features:
         """The same features on ``device``."""
-        return Features(self.frame and self.frame.to(device), self.times.to(device))
+        frame = self.frame and self.frame.to(device)
+        return Features(frame, self.times.to(device), self.time_names, self.known_at.to(device), self.late)
 
 
 def inputs(table: Table, hidden: Collection[tuple[str, str]]) -> list[Column]:
@@ -94,9 +102,15 @@ def fit(snapshot: Snapshot, cut_us: int, hidden: Collection[tuple[str, str]] = (
     for name, table in snapshot.schema.tables.items():
         known = int(np.searchsorted(snapshot.time(name), cut_us, side="right"))
         rows = snapshot.arrow(name).slice(0, known)
-        numerical, categories, texts, times = {}, {}, [], []
+        numerical: dict[str, tuple[float, float]] = {}
+        categories: dict[str, list[str]] = {}
+        texts: list[str] = []
+        times: list[str] = []
         for column in inputs(table, hidden):
             values = rows.column(column.name)
+            if column.known_at is not None:
+                unknown = _to_times(rows.column(column.known_at)) > cut_us
+                values = pc.if_else(pa.array(unknown), pa.scalar(None, values.type), values)
             if column.stype is Stype.numerical:
                 numerical[column.name] = _fit_numbers(to_numbers(values))
             elif column.stype is Stype.categorical:
@@ -105,7 +119,13 @@ def fit(snapshot: Snapshot, cut_us: int, hidden: Collection[tuple[str, str]] = (
                 texts.append(column.name)
             elif column.stype is Stype.timestamp and pa.types.is_timestamp(values.type):
                 times.append(column.name)
-        fitted[name] = Statistics(numerical, categories, tuple(texts), tuple(times))
+        late: dict[str, tuple[str, ...]] = {c.known_at: () for c in table.columns if c.known_at}
+        read = {*numerical, *categories, *texts, *times}
+        for source in late:
+            late[source] = tuple(c.name for c in table.columns if c.known_at == source and c.name in read)
+        fitted[name] = Statistics(
+            numerical, categories, tuple(texts), tuple(times), {k: v for k, v in late.items() if v}
+        )
     return fitted
 
 
@@ -132,7 +152,16 @@ def _pack(snapshot: Snapshot, table: str, fitted: Statistics) -> Features:
             parts[kind] = MultiEmbeddingTensor(rows.num_rows, len(names), embedded, offset)
     own = np.where(snapshot.time(table) == ALWAYS, _MISSING_TIME, snapshot.time(table))
     times = np.stack([own, *(_to_times(rows.column(name)) for name in fitted.times)], axis=1)
-    return Features(TensorFrame(parts, fitted.columns()) if parts else None, torch.from_numpy(times))
+    known_at = np.empty((rows.num_rows, len(fitted.late)), np.int64)
+    for number, name in enumerate(fitted.late):
+        known_at[:, number] = _to_times(rows.column(name))
+    return Features(
+        TensorFrame(parts, fitted.columns()) if parts else None,
+        torch.from_numpy(times),
+        fitted.times,
+        torch.from_numpy(known_at),
+        tuple(fitted.late.values()),
+    )
 
 
 def to_numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
@@ -143,7 +172,7 @@ def to_numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
         values = pc.divide(pc.cast(values.cast(pa.time64("us")), pa.int64()).cast(pa.float64()), 1e6)
     numbers = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=True)
     numbers[~np.isfinite(numbers)] = np.nan
-    return numbers
+    return np.asarray(numbers)
 
 
 def standardise(numbers: npt.NDArray[np.float64], median: float, scale: float) -> npt.NDArray[np.float32]:
@@ -224,8 +253,6 @@ def embed_text(values: pa.ChunkedArray) -> npt.NDArray[np.float32]:
         table[:-1] = hashing.transform(words).toarray()
     codes = pc.fill_null(encoded.indices, len(words)).to_numpy(zero_copy_only=False)
     return np.asarray(table[codes])
-
-
 
 
 def mask(frame: TensorFrame, columns: Collection[str], rows: Tensor) -> TensorFrame:

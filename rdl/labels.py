@@ -245,6 +245,8 @@ def _compile(task: Task, snapshot: Snapshot, anchors: list[int] | None) -> str:
         return Compiler(task, snapshot.schema, anchors).labels()
     except RdlError as error:
         raise _refuse(task, error.message, "anchors", error.hint) from None
+    except (ValueError, OverflowError):
+        raise _refuse(task, "a window leaves the calendar", "anchors", "use -INF for a window without a start.") from None
 
 
 def _run(task: Task, snapshot: Snapshot, sql: str) -> tuple[Rows, Rows, Floats]:
@@ -257,7 +259,7 @@ def _run(task: Task, snapshot: Snapshot, sql: str) -> tuple[Rows, Rows, Floats]:
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Rows, Rows, Floats]:
-    found: Any = connection.execute(sql).to_arrow_table()
+    found: Any = connection.sql(sql).to_arrow_table()
     entity = found["entity"].cast(pa.int64()).fill_null(-1).to_numpy()
     time = found["time"].cast(pa.timestamp("us")).cast(pa.int64()).fill_null(clock.NEVER).to_numpy()
     if "target" not in found.column_names:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,12 @@ class Objective:
             return Objective(kind)
         low, center, high = np.quantile(target, [0.005, 0.5, 0.995])
         return Objective(kind, float(center), float(np.std(target)) or 1.0, float(low), float(high))
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Objective:
+        """The objective whose fields were written as JSON, infinities as null."""
+        low, high = (end if value[name] is None else value[name] for name, end in (("low", -np.inf), ("high", np.inf)))
+        return Objective(Kind(value["kind"]), value["center"], value["scale"], low, high)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean loss of outputs ``[S]`` for labels ``[S]``, a scalar."""

@@ -29,9 +29,7 @@ def headline(kind: Kind) -> tuple[str, bool]:
     ('mae', False)
     """
     if kind not in _HEADLINES:
-        raise ConfigError(
-            f"there are no metrics for {kind} tasks", hint=f"measured are {', '.join(_HEADLINES)}."
-        )
+        raise ConfigError(f"there are no metrics for {kind} tasks", hint=f"measured are {', '.join(_HEADLINES)}.")
     return _HEADLINES[kind]
 
 

@@ -39,7 +39,7 @@ class RelationalModel(nn.Module):
         self.encoders = nn.ModuleList(parts.encoders.values())  # type: ignore[arg-type]
         self.convs = nn.ModuleList(parts.convs)  # type: ignore[arg-type]
         self.head: Head = parts.head
-        self._masked = {table: [c for t, c in masked if t == table] for table, _ in masked}
+        self._masked = {table: tuple(c for t, c in masked if t == table) for table, _ in masked}
 
     def forward(self, features: Mapping[str, Features], subgraph: Subgraph) -> Tensor:
         """One output a seed, ``[S]``, in the order of the seeds."""
@@ -53,18 +53,26 @@ class RelationalModel(nn.Module):
     def _encode(self, features: Features, table: str, subgraph: Subgraph) -> Tensor:
         """Node vectors of one table: columns once for each distinct row, gaps for each node."""
         encoder: Encoder = self.encoders[self._tables[table]]  # type: ignore[assignment]
-        rows, seed_time = subgraph.rows[table], subgraph.seeds.time[subgraph.seed[table]]
-        times = features.times[rows]
-        if table not in self._masked:
-            distinct, place = torch.unique(rows, return_inverse=True)
-            frame = features.frame and features.frame[distinct]
-        else:
-            # A row's own time decides whether a seed may read its label, so a row can stand masked and unmasked.
-            hide = (times[:, 0] >= seed_time) | (times[:, 0] == NEVER)
-            both, place = torch.unique(rows * 2 + hide, return_inverse=True)
-            distinct = both // 2
-            frame = features.frame and mask(features.frame[distinct], self._masked[table], both % 2 == 1)
-        return encoder.forward(encoder.columns(frame, len(distinct))[place], *gaps(seed_time, times))
+        rows, seed = subgraph.rows[table], subgraph.seed[table]
+        times, seed_time = features.times[rows], subgraph.seeds.time[seed]
+        gaps_us, known = gaps(seed_time, times)
+        # What a seed may not read yet: columns known later than their row, and labels of rows not strictly older.
+        unread = [
+            (columns, features.known_at[rows, g] > subgraph.seeds.cut[seed]) for g, columns in enumerate(features.late)
+        ]
+        if table in self._masked:
+            unread.append((self._masked[table], (times[:, 0] >= seed_time) | (times[:, 0] == NEVER)))
+        state = rows.clone()
+        for columns, hide in unread:
+            state = state * 2 + hide
+            for number, name in enumerate(features.time_names, start=1):
+                if name in columns:
+                    known[:, number] &= ~hide
+        distinct, place = torch.unique(state, return_inverse=True)
+        frame = features.frame and features.frame[distinct >> len(unread)]
+        for bit, (columns, _) in enumerate(reversed(unread)):
+            frame = frame and mask(frame, columns, (distinct >> bit) % 2 == 1)
+        return encoder.forward(encoder.columns(frame, len(distinct))[place], torch.where(known, gaps_us, 0), known)
 
 
 def build(

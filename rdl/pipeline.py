@@ -84,9 +84,7 @@ class Database:
     def extract(self, watch: Watcher | None = None) -> Snapshot:
         """The snapshot, with progress told to ``watch``."""
         if "snapshot" not in self.__dict__:
-            self.__dict__["snapshot"] = load_or_build(
-                self.reader, self.schema, progress=watch.rows if watch else None
-            )
+            self.__dict__["snapshot"] = load_or_build(self.reader, self.schema, progress=watch.rows if watch else None)
         return self.snapshot
 
     def graph(self) -> TemporalGraph:
@@ -144,7 +142,8 @@ class BoundTask:
     def table(self, split: Split | str) -> pd.DataFrame:
         """The seeds of one split: the entity's own key, ``time`` and ``label``."""
         part = self.labels.of(split)
-        return _keyed(self, part.entity, part.time, {"label": part.target}).to_pandas()
+        frame: pd.DataFrame = _keyed(self, part.entity, part.time, {"label": part.target}).to_pandas()
+        return frame
 
     def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
         """The baselines' metrics by name and split."""
@@ -216,7 +215,8 @@ class FittedRun:
         Either for the seeds of ``split``, or for the eligible entities ``at`` a time (default: the newest in the
         data), all of them or those whose keys are given. Raises ConfigError for a key that is not there.
         """
-        return self.predict_arrow(split=split, at=at, entities=entities).to_pandas()
+        frame: pd.DataFrame = self.predict_arrow(split=split, at=at, entities=entities).to_pandas()
+        return frame
 
     def predict_arrow(
         self,
@@ -297,5 +297,3 @@ def _keyed(task: BoundTask, rows: Any, times: Any, values: Mapping[str, Any]) ->
 def _free(name: str, taken: set[str]) -> str:
     """``name``, or with an underscore where a key column has that name already."""
     return name + "_" if name in taken else name
-
-

@@ -27,7 +27,7 @@ from rdl.losses import Objective
 from rdl.metrics import evaluate
 from rdl.model import RelationalModel, build
 from rdl.predict import predict, seeds_of
-from rdl.query.task import Kind, Split, Task, TaskTable
+from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
 from rdl.train import Evaluation, Inputs, Progress, fit
@@ -102,9 +102,7 @@ class Run:
 
     def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
         """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
-        seeds = seeds_of(
-            self.table.of(split), self.task.entity, self.config.regime, strictly=self.task.row_level
-        )
+        seeds = seeds_of(self.table.of(split), self.task.entity, self.config.regime, strictly=self.task.row_level)
         return self._predict(seeds)
 
     def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -130,7 +128,7 @@ class Run:
                 "schema": self.snapshot.schema.to_json(),
                 "schema_fingerprint": self.snapshot.schema.fingerprint(),
                 "config": self.config,
-                "objective": asdict(self.objective),
+                "objective": self.objective,
                 "seconds": self.seconds,
                 "peak_rss_mb": peak_rss_mb(),
                 "versions": versions(),
@@ -157,15 +155,14 @@ class Run:
                 "fanouts": tuple(facts["config"]["fanouts"]),
             }
         )
-        bounds = {"low": -np.inf, "high": np.inf}
-        kept = {name: bounds.get(name) if value is None else value for name, value in facts["objective"].items()}
-        objective = Objective(**{**kept, "kind": Kind(kept["kind"])})
+        objective = Objective.from_json(facts["objective"])
         statistics = {
             name: Statistics(
                 {column: (middle, scale) for column, (middle, scale) in entry["numerical"].items()},
                 entry["categories"],
                 tuple(entry["texts"]),
                 tuple(entry["times"]),
+                {source: tuple(columns) for source, columns in entry["late"].items()},
             )
             for name, entry in read_json(folder / "statistics.json").items()
         }
@@ -198,9 +195,7 @@ def _model(
     )
 
 
-def baseline_figures(
-    task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig
-) -> dict[str, Figures]:
+def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> dict[str, Figures]:
     """The metrics of every baseline by name and split, under the config's regime."""
     fitted = fit_baselines(task, snapshot, table, regime=config.regime, seed=config.seed)
     train = table.of(Split.train).target

@@ -6,12 +6,10 @@ import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from rdl.database import open_reader
 from rdl.errors import SchemaError
 from rdl.infer import Proposal, apply, propose
 from rdl.infer.words import alike, stem, words
@@ -86,7 +84,7 @@ SHOP = {
     "users": pa.table({"id": [10, 20, 30], "age": [40, 50, 60]}),
     "Movies": pa.table({"movieId": ["a", "b", "c"], "title": ["x", "y", "z"]}),
     "categories": pa.table({"category_id": [1, 2], "parent_id": pa.array([None, 1]), "name": ["p", "q"]}),
-    "ratings": pa.table({"userId": [10, 20, 20], "movieId": ["a", "b", "c"], "category": [1, 1, 2], "stars": [1, 2, 3]}),
+    "ratings": pa.table({"userId": [10, 20, 20], "movieId": list("abc"), "category": [1, 1, 2], "stars": [1, 2, 3]}),
     "messages": pa.table({"sender_user_id": [10, 20], "rank": [10, 20], "users_id": [30, 77]}),
 }
 
@@ -141,6 +139,8 @@ def test_one_to_one_tables_point_at_the_table_they_are_named_after() -> None:
     ]
     same = {"results": pa.table({"resultId": [1, 2]}), "sprint_results": pa.table({"resultId": [1, 2]})}
     assert inferred(same, (), {"results": ("resultId",), "sprint_results": ("resultId",)}).relations == ()
+    assert inferred(same).relations == ()
+    assert inferred(same)["sprint_results"].primary_key == ("resultId",)
 
 
 def own_time(table: str, **columns: pa.Array) -> TimePath | None:
@@ -333,51 +333,3 @@ def test_proposals_are_shown_stored_and_applied() -> None:
         apply(schema, [Proposal("time", "nowhere", TimePath("date"), "")])
     with pytest.raises(SchemaError, match="no column 'gird'"):
         apply(schema, [Proposal("stype", "results", Stype.categorical, "", column="gird")])
-
-
-def of_database(path: Path) -> Schema:
-    reader = open_reader(f"sqlite:///{path}")
-    schema = reader.reflect()
-    found = apply(schema, propose(reader, schema))
-    reader.close()
-    assert found.relations == schema.relations  # these databases declare their keys
-    return found
-
-
-def test_formula_one(shared_data: Path) -> None:
-    schema = of_database(shared_data / "f1.sqlite")
-    times = {name: str(table.time) for name, table in schema.tables.items() if table.time}
-    of_race = ("results", "sprint_results", "qualifying", "driver_standings", "constructor_standings",
-               "constructor_results", "pit_stops")  # fmt: skip
-    assert times == {"races": "date", **dict.fromkeys(of_race, "raceId.date")}
-    stypes = {column.name: column.stype for column in schema["results"].columns}
-    measures = ("grid", "position", "positionOrder", "points", "laps", "milliseconds", "rank", "fastestLapSpeed")
-    assert {stypes[name] for name in measures} == {Stype.numerical}
-    assert stypes["statusId"] == stypes["raceId"] == Stype.identifier
-    assert schema["drivers"]["nationality"].stype == Stype.categorical
-    assert schema["status"]["status"].stype == Stype.text_embedded
-
-
-@pytest.mark.parametrize(("database", "expected"), [
-    ("ml_100k", {"ratings": "rated_at", "movies": "release_date", "movie_genres": "movie_id.release_date"}),
-    ("mind_5k", {"impressions": "shown_at", "impression_items": "shown_at"}),
-    ("beauty", {"interactions": "at"}),
-    ("dumps/sqlite/northwind", {
-        "Employees": "HireDate", "EmployeeTerritories": "EmployeeID.HireDate", "Orders": "OrderDate",
-        "Order Details": "OrderID.OrderDate",
-    }),
-    ("dumps/sqlite/Chinook_Sqlite", {
-        "Employee": "HireDate", "Invoice": "InvoiceDate", "InvoiceLine": "InvoiceId.InvoiceDate",
-    }),
-])  # fmt: skip
-def test_other_databases(shared_data: Path, database: str, expected: dict[str, str]) -> None:
-    schema = of_database(shared_data / f"{database}.sqlite")
-    assert {name: str(table.time) for name, table in schema.tables.items() if table.time} == expected
-
-
-def test_worldcup(shared_data: Path) -> None:
-    schema = of_database(shared_data / "worldcup.sqlite")
-    assert str(schema["goals"].time) == "match_id.match_date"  # and not the earlier start of the tournament
-    assert {name for name, table in schema.tables.items() if table.time is None} == {
-        "confederations", "teams", "players", "managers", "referees", "stadiums", "awards",
-    }  # fmt: skip

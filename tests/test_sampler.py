@@ -148,7 +148,8 @@ def test_what_comes_after_the_cut_changes_nothing(tmp_path: Path) -> None:
     time = torch.full((5,), cut)
     seeds = Seeds("users", torch.arange(5), time, time)
     one, other = (
-        Sampler(TemporalGraph.build(r.snapshot(tmp_path / str(n))), (4, 4))(seeds) for n, r in enumerate([reader, later])
+        Sampler(TemporalGraph.build(r.snapshot(tmp_path / str(n))), (4, 4))(seeds)
+        for n, r in enumerate([reader, later])
     )
     assert one.rows.keys() == other.rows.keys()
     for table, rows in one.rows.items():

@@ -53,6 +53,15 @@ def write_file(path: str | os.PathLike[str], rows: pa.Table, *, if_exists: IfExi
     return int(rows.num_rows)
 
 
+def read_file(path: str | os.PathLike[str]) -> pa.Table:
+    """The rows of a .parquet or .csv file. Raises DatabaseError where it is neither, or cannot be read."""
+    file = Path(path).expanduser()
+    if file.suffix.lower() not in SUFFIXES:
+        raise DatabaseError(f"cannot read {str(file)!r}: unknown suffix {file.suffix!r}", hint="use .parquet or .csv.")
+    with explained(f"cannot read {str(file)!r}"):
+        return pa.csv.read_csv(file) if file.suffix.lower() == ".csv" else pq.read_table(file)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A new path beside ``path``; what was written there takes its place at the end, or is removed on any error."""

@@ -93,6 +93,10 @@ def timestamp_of(quoted: str, type_text: str) -> str:
     if type_text == "VARCHAR":
         moment = f"timezone('UTC', TRY_CAST(trim({quoted}) AS TIMESTAMPTZ))"
         return f"CASE WHEN regexp_matches({quoted}, {literal(ISO_TIME)}) THEN {moment} END"
+    if type_text == "TIMESTAMP_NS":  # a cast would round up, to a time that was not yet
+        nanos = f"epoch_ns({quoted})"
+        micros = f"({nanos} - (({nanos} % 1000) + 1000) % 1000) // 1000"
+        return f"CASE WHEN isfinite({quoted}) THEN make_timestamp({micros}) END"
     zoned = "WITH TIME ZONE" in type_text or type_text == "TIMESTAMPTZ"
     moment = f"timezone('UTC', {quoted})" if zoned else f"TRY_CAST({quoted} AS TIMESTAMP)"
     return f"CASE WHEN isfinite({moment}) THEN {moment} END"
@@ -108,7 +112,7 @@ def _interval(quoted: str) -> str:
 def _list(quoted: str, type_text: str) -> str:
     element = _element(type_text)
     if duckdb_dtype(element) in (Dtype.date, Dtype.timestamp):
-        return f"list_transform({quoted}::{element}[], x -> {timestamp_of('x', element)})"
+        return f"list_transform({quoted}::{element}[], lambda x: {timestamp_of('x', element)})"
     targets = {Dtype.boolean: "BOOLEAN", Dtype.integer: "BIGINT", Dtype.decimal: "DOUBLE", Dtype.binary: "BLOB"}
     targets[Dtype.float] = element
     return f"TRY_CAST({quoted} AS {targets.get(duckdb_dtype(element), 'VARCHAR')}[])"

@@ -78,13 +78,12 @@ def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
 
 
 def _parse_file(engine: str, rest: str, slashes: bool, shown: str) -> DatabaseUrl:
-    location, schemas = _split_options(rest, shown)
     # sqlite:///file is relative, sqlite:////file absolute: one slash ends the (empty) host.
-    if slashes and location and not location.startswith("/"):
+    if slashes and rest and not rest.startswith("/"):
         raise DatabaseError(
-            f"{shown}: {location.split('/')[0]!r} stands where a host would", hint=f"write {engine}:///{location}."
+            f"{shown}: {rest.partition('/')[0]!r} stands where a host would", hint=f"write {engine}:///{rest}."
         )
-    location = location[1:] if slashes else location
+    location, schemas = _split_options(rest.removeprefix("/") if slashes else rest, shown)
     if location in ("", ":memory:"):
         raise DatabaseError(f"{shown}: a database in memory has no rows to read", hint=f"write {engine}:///file.")
     if schemas and engine == "sqlite":

@@ -51,9 +51,12 @@ def _key_name(table: Table, column: Column, schema: Schema) -> int:
         return 3
     if is_key and alike(root, table_words(table.name)):
         return 3
+    is_first = column.name == table.columns[0].name
+    if is_key and is_first and alike(root, table_words(table.name)[-len(root) :]):
+        return 2
     if not is_key or any(alike(root[-len(table_words(other)) :], table_words(other)) for other in others):
         return 0
-    if column.name == table.columns[0].name:
+    if is_first:
         return 2
     return 1 if words(column.name)[-1] in ("id", "uuid", "guid") else 0
 

@@ -54,7 +54,9 @@ def lay_anchors(task: Task, start_us: int, end_us: int) -> Timeline:
         covered_val = tuple(anchor for anchor in val if horizon.after(anchor) <= test_cut)
         covered_test = tuple(anchor for anchor in test if horizon.after(anchor) <= end_us)
     except ConfigError as error:
-        raise QueryError(f"the anchors cannot be laid: {error.message}", kind="anchors", text=task.source) from None
+        raise QueryError(f"the anchors cannot be laid: {error.message}", kind="anchors", hint=error.hint) from None
+    except (ValueError, OverflowError):
+        raise QueryError(f"windows of {horizon} leave the calendar", kind="anchors") from None
     censored = len(val) + len(test) - len(covered_val) - len(covered_test)
     return Timeline(val_cut, test_cut, train[::-1], covered_val, covered_test, censored)
 
@@ -82,7 +84,8 @@ def _steps(first: int, step: Span, last: int) -> tuple[int, ...]:
     """The times from ``first`` by ``step`` (back where negative) as far as ``last``, which is included."""
     sign = 1 if step.count > 0 else -1
     if abs(last - first) / (abs(step.days) * 86_400e6) > MOST_ANCHORS:
-        raise ConfigError(f"anchors every {Span(abs(step.count), step.unit)} are more than {MOST_ANCHORS:,}")
+        message = f"one every {Span(abs(step.count), step.unit)} is more than {MOST_ANCHORS:,} in all"
+        raise ConfigError(message, hint="take fewer of them: EVERY 1 day.")
     times: list[int] = []
     while sign * (time := step.after(first, len(times))) <= sign * last:
         times.append(time)

@@ -271,7 +271,7 @@ class Resolver:
         typed = [self.resolve(node, scope) for node in nodes]
         if any(kind is Type.time for _, kind in typed):
             typed = [_to_time(found, kind) for found, kind in typed]
-        for (node, (found, kind)) in zip(nodes[1:], typed[1:], strict=True):
+        for node, (found, kind) in zip(nodes[1:], typed[1:], strict=True):
             if not _comparable(typed[0], (found, kind)):
                 raise _unlike((nodes[0], typed[0][1]), (node, kind), place)
         return [found for found, _ in typed]

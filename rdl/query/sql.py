@@ -32,11 +32,13 @@ class Compiler:
         rows = self._rows('s."time"', past=False)
         target = rows.sql(self.task.target)
         where = f"\nWHERE {rows.sql(self.task.assuming)}" if self.task.assuming is not None else ""
-        self._tables.append((
-            "labels",
-            f'SELECT s."time", s.entity, {target} AS target\n'
-            f'FROM eligible s JOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity{_lines(rows.joins)}{where}',
-        ))
+        self._tables.append(
+            (
+                "labels",
+                f'SELECT s."time", s.entity, {target} AS target\n'
+                f'FROM eligible s JOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity{_lines(rows.joins)}{where}',
+            )
+        )
         key = [f"e.{quote(column)}" for column in self.schema[self.task.entity].primary_key] or ["l.entity"]
         return self._with(
             'SELECT l.entity, l."time", CAST(l.target AS DOUBLE) AS target\n'

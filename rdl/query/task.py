@@ -74,7 +74,7 @@ class TaskTable:
         if Regime(regime) is Regime.seed_time:
             return self.time
         begin = np.array([NEVER, self.val_cut, self.test_cut])[self.split]
-        return np.minimum(self.time, begin)
+        return np.asarray(np.minimum(self.time, begin))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,4 @@ def _unreadable(character: str, place: Place) -> QueryError:
 
 def refuse(kind: str, message: str, place: Place, hint: str | None = None) -> QueryError:
     """The QueryError for a mistake at ``place``; the query's whole text is added where the query is read."""
-    return QueryError(
-        message, kind=kind, line=place.line, column=place.column, snippet=place.snippet, hint=hint
-    )
+    return QueryError(message, kind=kind, line=place.line, column=place.column, snippet=place.snippet, hint=hint)

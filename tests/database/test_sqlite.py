@@ -318,7 +318,7 @@ def test_a_table_that_is_dropped_meanwhile(tmp_path: Path) -> None:
     reader = database(path, "CREATE TABLE t (a TEXT)")
     reader.reflect()
     database(path, "DROP TABLE t")
-    with pytest.raises(DatabaseError, match="no such table: t$"):
+    with pytest.raises(DatabaseError, match=r"no such table: t$"):
         reader.read("t").read_all()
 
 

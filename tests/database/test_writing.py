@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rdl.database import files, open_reader, sqlite_write
 from rdl.database import duckdb as duckdb_reader
+from rdl.database import files, open_reader, sqlite_write
 from rdl.database.reader import Reader
 from rdl.errors import DatabaseError
 from tests.database.engines import CONTENT, ORDERS, PEOPLE, Engine, orders, quote

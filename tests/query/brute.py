@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,7 @@ _COMPARE = {
     ">=": lambda a, b: a >= b,
 }
 _LIKE = {
+    "LIKE": lambda a, b: re.fullmatch(re.escape(b).replace("%", ".*").replace("_", "."), a, re.DOTALL) is not None,
     "CONTAINS": lambda a, b: b in a,
     "STARTS WITH": lambda a, b: a.startswith(b),
     "ENDS WITH": lambda a, b: a.endswith(b),

@@ -202,7 +202,9 @@ def test_other_mistakes(query: str, kind: str | None) -> None:
 
 def test_positions_refer_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "churn.pql"
-    path.write_text("-- a comment\nPREDICT COUNT(orders.*, 0, 7) > 0\n/* more\n*/ FOR EACH usres.id\n", encoding="utf-8")
+    path.write_text(
+        "-- a comment\nPREDICT COUNT(orders.*, 0, 7) > 0\n/* more\n*/ FOR EACH usres.id\n", encoding="utf-8"
+    )
     error = _refusal(str(path))
     assert (error.line, error.column, error.snippet) == (4, 13, "usres.id")
     assert str(error).splitlines()[1:3] == ["  */ FOR EACH usres.id", "              ^^^^^^^^"]

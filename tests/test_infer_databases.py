@@ -1,0 +1,81 @@
+"""What inference proposes on real databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rdl.database import open_reader
+from rdl.infer import apply, propose
+from rdl.schema import Schema, Stype
+
+
+def of_database(path: Path) -> Schema:
+    reader = open_reader(f"sqlite:///{path}")
+    schema = reader.reflect()
+    found = apply(schema, propose(reader, schema))
+    reader.close()
+    assert found.relations == schema.relations  # these databases declare their keys
+    return found
+
+
+def test_formula_one(shared_data: Path) -> None:
+    schema = of_database(shared_data / "f1.sqlite")
+    times = {name: str(table.time) for name, table in schema.tables.items() if table.time}
+    of_race = ("results", "sprint_results", "qualifying", "driver_standings", "constructor_standings",
+               "constructor_results", "pit_stops")  # fmt: skip
+    assert times == {"races": "date", **dict.fromkeys(of_race, "raceId.date")}
+    stypes = {column.name: column.stype for column in schema["results"].columns}
+    measures = ("grid", "position", "positionOrder", "points", "laps", "milliseconds", "rank", "fastestLapSpeed")
+    assert {stypes[name] for name in measures} == {Stype.numerical}
+    assert stypes["statusId"] == stypes["raceId"] == Stype.identifier
+    assert schema["drivers"]["nationality"].stype == Stype.categorical
+    assert schema["status"]["status"].stype == Stype.text_embedded
+
+
+@pytest.mark.parametrize(("database", "missed"), [
+    ("f1", {"races.year → seasons.year"}),
+    ("ml_100k", set()),
+    ("worldcup", {"team_appearances.opponent_id → teams.team_id"}),
+    ("dumps/sqlite/Chinook_Sqlite", {
+        "Customer.SupportRepId → Employee.EmployeeId", "Employee.ReportsTo → Employee.EmployeeId",
+    }),
+])  # fmt: skip
+def test_keys_that_were_forgotten_are_found_again(shared_data: Path, database: str, missed: set[str]) -> None:
+    reader = open_reader(f"sqlite:///{shared_data / database}.sqlite")
+    declared = reader.reflect()
+    bare = Schema({name: replace(table, primary_key=()) for name, table in declared.tables.items()})
+    found = apply(bare, propose(reader, bare))
+    reader.close()
+    single = {str(relation) for relation in declared.relations if len(relation.key) == 1}
+    assert single - set(map(str, found.relations)) == missed
+    assert set(map(str, found.relations)) <= single
+    for name, table in declared.tables.items():
+        assert found[name].primary_key in (table.primary_key, ())
+
+
+@pytest.mark.parametrize(("database", "expected"), [
+    ("ml_100k", {"ratings": "rated_at", "movies": "release_date", "movie_genres": "movie_id.release_date"}),
+    ("mind_5k", {"impressions": "shown_at", "impression_items": "shown_at"}),
+    ("beauty", {"interactions": "at"}),
+    ("dumps/sqlite/northwind", {
+        "Employees": "HireDate", "EmployeeTerritories": "EmployeeID.HireDate", "Orders": "OrderDate",
+        "Order Details": "OrderID.OrderDate",
+    }),
+    ("dumps/sqlite/Chinook_Sqlite", {
+        "Employee": "HireDate", "Invoice": "InvoiceDate", "InvoiceLine": "InvoiceId.InvoiceDate",
+    }),
+])  # fmt: skip
+def test_other_databases(shared_data: Path, database: str, expected: dict[str, str]) -> None:
+    schema = of_database(shared_data / f"{database}.sqlite")
+    assert {name: str(table.time) for name, table in schema.tables.items() if table.time} == expected
+
+
+def test_worldcup(shared_data: Path) -> None:
+    schema = of_database(shared_data / "worldcup.sqlite")
+    assert str(schema["goals"].time) == "match_id.match_date"  # and not the earlier start of the tournament
+    assert {name for name, table in schema.tables.items() if table.time is None} == {
+        "confederations", "teams", "players", "managers", "referees", "stadiums", "awards",
+    }  # fmt: skip
