@@ -31,6 +31,8 @@ MOST_SEEDS, SEEDS_A_PIECE = 200_000, 100_000
 #: With more training seeds than this one setting is fitted; with fewer the mean of several steadies the predictions.
 MANY_SEEDS = 30_000
 MOST_ROUNDS, PATIENCE = 600, 50
+#: From so many cells of features on, two threads are used.
+SECOND_THREAD = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,9 @@ class _LightGbm:
             "objective": "binary" if binary else "l1", "metric": "binary_logloss" if binary else "l1",
             "num_leaves": setting.leaves, "learning_rate": 0.05, "min_data_in_leaf": 40, "lambda_l2": 5.0,
             "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1,
-            "seed": self.seed, "deterministic": True, "force_row_wise": True, "num_threads": 2, "verbosity": -1,
+            "seed": self.seed, "deterministic": True, "force_row_wise": True, "verbosity": -1,
+            # A second thread costs more than it brings on a small table.
+            "num_threads": 2 if inputs.size > SECOND_THREAD else 1,
         }  # fmt: skip
         learnt = self.engine.Dataset(inputs[:, : setting.columns], target, params={"verbosity": -1})
         labelled = np.isfinite(self.table.target[self.validation])

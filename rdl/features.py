@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 from torch_frame import TensorFrame, stype
@@ -28,6 +29,7 @@ from rdl.snapshot import Snapshot
 #: A category seen fewer times than this at the training cut, or beyond the vocabulary's size, counts as unseen.
 MIN_COUNT, MAX_CATEGORIES = 3, 2_000
 TEXT_CHANNELS = 64
+MIN_ROWS_OF_A_CLOCK = 30
 #: Code 0 of every categorical column: a value that was unseen at the training cut. NULL is −1, as in torch-frame.
 UNSEEN = "\x00unseen"
 _MISSING_TIME = NEVER
@@ -112,7 +114,9 @@ def fit(snapshot: Snapshot, cut_us: int, hidden: Collection[tuple[str, str]] = (
                 unknown = _to_times(rows.column(column.known_at)) > cut_us
                 values = pc.if_else(pa.array(unknown), pa.scalar(None, values.type), values)
             if column.stype is Stype.numerical:
-                numerical[column.name] = _fit_numbers(to_numbers(values))
+                numbers = to_numbers(values)
+                if not is_clock(numbers, snapshot.time(name)[:known]):
+                    numerical[column.name] = _fit_numbers(numbers)
             elif column.stype is Stype.categorical:
                 categories[column.name] = _fit_categories(values)
             elif column.stype is Stype.text_embedded:
@@ -178,6 +182,15 @@ def to_numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
 def standardise(numbers: npt.NDArray[np.float64], median: float, scale: float) -> npt.NDArray[np.float32]:
     """asinh((x − median) / scale): linear near the median, logarithmic in the tails; NaN stays NaN."""
     return np.asarray(np.arcsinh((numbers - median) / scale), dtype=np.float32)
+
+
+def is_clock(numbers: npt.NDArray[np.float64], times: npt.NDArray[np.int64]) -> bool:
+    """Whether a column only tells the time in other units (a year, a running number): rank correlation with the rows'
+    times of 0.98 or more. Such a column is no input: beyond the training cut it has values never seen."""
+    told = ~np.isnan(numbers) & (times != ALWAYS) & (times != NEVER)
+    if told.sum() < MIN_ROWS_OF_A_CLOCK or np.ptp(numbers[told]) == 0 or np.ptp(times[told]) == 0:
+        return False
+    return bool(abs(spearmanr(numbers[told], times[told]).statistic) >= 0.98)
 
 
 def _fit_numbers(numbers: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -246,7 +246,9 @@ def _compile(task: Task, snapshot: Snapshot, anchors: list[int] | None) -> str:
     except RdlError as error:
         raise _refuse(task, error.message, "anchors", error.hint) from None
     except (ValueError, OverflowError):
-        raise _refuse(task, "a window leaves the calendar", "anchors", "use -INF for a window without a start.") from None
+        raise _refuse(
+            task, "a window leaves the calendar", "anchors", "use -INF for a window without a start."
+        ) from None
 
 
 def _run(task: Task, snapshot: Snapshot, sql: str) -> tuple[Rows, Rows, Floats]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rdl import baselines
 from rdl.baselines import fit_baselines, past_labels
 from rdl.clock import US_PER_DAY, Span
 from rdl.errors import ConfigError
@@ -58,6 +59,11 @@ def labels(kind: Kind) -> TaskTable:
     return TaskTable(user.astype(np.int64), week * WEEK, split, target, 18 * WEEK, 24 * WEEK)
 
 
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "MOST_ROUNDS", 60)
+
+
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     return shop(tmp_path_factory.mktemp("shop") / "snapshot")
@@ -70,8 +76,7 @@ def test_lightgbm_beats_the_constant_and_repeats_itself(snapshot: Snapshot, kind
     assert told == list(fitted) == ["global", "past label", "LightGBM"]
     train = table.of("train").target
     figures = {
-        name: evaluate(kind, table.of("test").target, baseline["test"], train_target=train)
-        for name, baseline in fitted.items()
+        name: evaluate(kind, table.of("test").target, fit["test"], train_target=train) for name, fit in fitted.items()
     }
     if kind is Kind.binary:
         assert figures["global"]["auroc"] == 0.5
@@ -148,7 +153,9 @@ def test_without_training_seeds_or_for_other_kinds_there_is_a_clear_error(snapsh
         fit_baselines(replace(CHURN, kind=Kind.recommendation), snapshot, table)
 
 
-@pytest.mark.parametrize(("fault", "hint"), [(OSError("libgomp.so.1"), "libgomp1"), (ImportError("none"), "pip install")])
+@pytest.mark.parametrize(
+    ("fault", "hint"), [(OSError("libgomp.so.1"), "libgomp1"), (ImportError("none"), "pip install")]
+)
 def test_a_missing_library_is_named(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, fault: Exception, hint: str
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tempfile import TemporaryDirectory
 from torch_frame import stype
 
 from rdl.clock import NEVER, US_PER_DAY
@@ -18,7 +20,13 @@ from rdl.snapshot import Snapshot
 from tests.tiny import MemoryReader
 
 
-def events(folder: Path, days: list[int | None], values: list[float | None], words: list[str | None]) -> Snapshot:
+def events(
+    folder: Path,
+    days: list[int | None],
+    values: list[float | None],
+    words: list[str | None],
+    known_at: Mapping[str, str] | None = None,
+) -> Snapshot:
     """One table of events with a number, a category and a second time a day after the first."""
     at = pa.array([None if day is None else day * US_PER_DAY for day in days], pa.int64())
     table = pa.table(
@@ -29,7 +37,9 @@ def events(folder: Path, days: list[int | None], values: list[float | None], wor
             "until": pa.compute.add(at, US_PER_DAY).cast(pa.timestamp("us")),
         }
     )
-    return MemoryReader({"events": table}, keys={}, times={"events": "at"}, relations=[]).snapshot(folder)
+    return MemoryReader(
+        {"events": table}, keys={}, times={"events": "at"}, relations=[], known_at=known_at or {}
+    ).snapshot(folder)
 
 
 Row = st.tuples(
@@ -107,3 +117,23 @@ def test_statistics_have_torch_frames_form() -> None:
 def test_seasons_lie_on_circles(time: int) -> None:
     waves = seasons(torch.tensor([time]))
     assert torch.allclose(waves[:, :3] ** 2 + waves[:, 3:] ** 2, torch.ones(1, 3), atol=1e-4)
+
+
+@pytest.mark.parametrize(("slope", "clock"), [(1.0, True), (-1.0, True), (0.0, False)])
+def test_a_column_that_tells_the_time_is_no_input(tmp_path: Path, slope: float, clock: bool) -> None:
+    rng = np.random.default_rng(0)
+    days = list(range(60))
+    values = [2000 + slope * (day // 7) if slope else float(rng.random()) for day in days]
+    snapshot = events(tmp_path / "s", days, values, ["a"] * 60)
+    assert ("value" not in fit(snapshot, NEVER - 1)["events"].numerical) == clock
+
+
+def test_what_is_known_later_is_not_in_the_statistics(tmp_path: Path) -> None:
+    late = {"value": "until", "word": "until"}
+    snapshot = events(tmp_path / "s", [1, 2, 3, 4], [1, 2, 3, 1000], ["a", "a", "a", "late"], late)
+    fitted = fit(snapshot, 4 * US_PER_DAY)["events"]
+    assert fitted.late == {"until": ("value", "word")}
+    assert fitted.numerical["value"][0] == 2, "the fourth value is known on the fifth day"
+    assert pack(snapshot, {"events": fitted})["events"].known_at[:, 0].tolist() == [
+        (d + 1) * US_PER_DAY for d in (1, 2, 3, 4)
+    ]

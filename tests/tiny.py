@@ -31,9 +31,11 @@ class MemoryReader:
         keys: Mapping[str, str],
         times: Mapping[str, str],
         relations: Sequence[tuple[str, str, str]],
+        known_at: Mapping[str, str] | None = None,
     ) -> None:
-        """``relations`` are (child, column, parent)."""
+        """``relations`` are (child, column, parent); ``known_at`` says, for a column of any table, when it is known."""
         self.tables, self.repairs = dict(tables), {}
+        self.known_at = known_at or {}
         identifiers = {(child, column) for child, column, _ in relations} | set(keys.items())
         self.schema = Schema(
             {
@@ -48,10 +50,10 @@ class MemoryReader:
             tuple(Relation(child, (column,), parent, (keys[parent],)) for child, column, parent in relations),
         )
 
-    @staticmethod
-    def _column(table: str, field: pa.Field, identifiers: set[tuple[str, str]]) -> Column:
+    def _column(self, table: str, field: pa.Field, identifiers: set[tuple[str, str]]) -> Column:
         dtype, stype = next((dtype, stype) for fits, dtype, stype in _TYPES if fits(field.type))
-        return Column(field.name, dtype, Stype.identifier if (table, field.name) in identifiers else stype)
+        stype = Stype.identifier if (table, field.name) in identifiers else stype
+        return Column(field.name, dtype, stype, known_at=self.known_at.get(field.name))
 
     def reflect(self) -> Schema:
         return self.schema

@@ -57,6 +57,8 @@ class DuckdbReader:
             types = _types(connection, self._schemas)
             places = _user_tables(connection, types)
             constraints = _constraints(connection, self._schemas)
+        if not places:
+            raise DatabaseError(f"{self.url} has no tables", hint="give a database that holds some.")
         names = _names(places)
         picked = pick(list(names.values()), self._tables, self._exclude, where=self.url)
         relations = [
@@ -110,7 +112,7 @@ class DuckdbReader:
                 connection.begin()
                 _put(connection, (self._schemas[0], table), rows, if_exists, str(seal or ""))
                 connection.commit()
-                with suppress(duckdb.TransactionException):
+                with suppress(duckdb.Error):  # the rows are committed; somebody else reads
                     connection.execute("CHECKPOINT")
             if seal:
                 seal.stamp(duckdb_state(self.path))

@@ -70,7 +70,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

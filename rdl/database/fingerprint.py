@@ -14,6 +14,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,8 @@ class Seal:
     def stamp(self, after: FileState) -> None:
         """Gives the file the sealed time of change, unless somebody else wrote meanwhile."""
         if after.sealable and after.counter == self.counter:
-            os.utime(after.path, ns=(time.time_ns(), self.mtime_ns))
+            with suppress(OSError):  # another user's file: the rows are written, only the seal stays broken
+                os.utime(after.path, ns=(time.time_ns(), self.mtime_ns))
 
 
 def seal_after(before: FileState, fingerprint: str) -> Seal | None:

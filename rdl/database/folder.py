@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +138,8 @@ def find_sources(folder: Path) -> list[Source]:
             parts = [part for part in sorted(entry.rglob("*")) if part.suffix.lower() == ".parquet" and part.is_file()]
             parts = [part for part in parts if not any(p.startswith((".", "_")) for p in part.relative_to(entry).parts)]
             if parts:
-                sources.append(Source(entry.name, tuple(parts)))
+                name = entry.stem if entry.suffix.lower() in SUFFIXES else entry.name
+                sources.append(Source(name, tuple(parts)))
     return sources
 
 
@@ -149,7 +149,8 @@ def scan_files(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], fol
     with explained(f"cannot read {shown!r}"):
         if files[0].suffix.lower() == ".csv":
             sql, names = csv_sql(files[0], _pattern(files[0]))
-            return Scan(sql, dict.fromkeys(names, "VARCHAR"), csv_dtypes(connection, sql, names))
+            wanted = csv_dtypes(connection, sql, names)
+            return Scan(sql, dict.fromkeys(names, "VARCHAR"), wanted, tested=True)
         patterns = ", ".join(literal(_pattern(file)) for file in files)
         hive = any("=" in part for file in files for part in file.relative_to(folder).parts[:-1])
         options = f"union_by_name = {len(files) > 1}, hive_partitioning = {hive}"
@@ -161,7 +162,7 @@ def fingerprint_files(folder: Path, files: Iterable[Path]) -> str:
     """Sixteen hex digits of the files' names, sizes and times of change."""
     digest = hashlib.sha256()
     for file in files:
-        stat = os.stat(file)
+        stat = file.stat()
         state = f"{file.relative_to(folder)}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}\n"
         digest.update(state.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

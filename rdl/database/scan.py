@@ -25,12 +25,14 @@ _NARROW = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", 
 class Scan:
     """What DuckDB reads: ``sql`` stands after FROM, ``types`` holds each column's type as DuckDB writes it.
 
-    ``wanted`` overrides the storage type of some columns: those whose text or numbers are declared otherwise.
+    ``wanted`` overrides the storage type of some columns: those whose text or numbers are declared otherwise;
+    ``tested`` says that every cell is known to fit.
     """
 
     sql: str
     types: Mapping[str, str]
     wanted: Mapping[str, Dtype]
+    tested: bool = False
 
     def dtype(self, column: str) -> Dtype:
         """The storage type of ``column``."""
@@ -189,7 +191,9 @@ def stream(
                     for name, array in zip(columns, arrays, strict=True):
                         nulls[name] += array.null_count
                     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-                lossy = [name for name, (_, can_lose) in planned.items() if can_lose and nulls[name]]
+                lossy = [
+                    name for name, (_, can_lose) in planned.items() if can_lose and nulls[name] and not scan.tested
+                ]
                 for name, cells in _count_lost(connection, scan.sql, lossy, nulls, tail).items():
                     lost(name, cells)
         finally:

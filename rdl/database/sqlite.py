@@ -57,6 +57,8 @@ class SqliteReader:
             declared = _columns(connection)
             ours = _written(connection, declared)
             names = [name for name in declared if name.casefold() not in ours]
+            if not names:
+                raise DatabaseError(f"{self.url} has no tables", hint="give a database that holds some.")
             picked = pick(names, self._tables, self._exclude, where=self.url)
             dtypes = {name: _dtypes(connection, name, declared[name]) for name in picked}
             keys = {name: _primary_key(declared[name]) for name in names}
@@ -96,9 +98,9 @@ class SqliteReader:
         self, table: str, chosen: dict[str, Dtype], limit: int | None, schema: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         nulls, parser = dict.fromkeys(chosen, 0), CellParser()
-        tail = f"FROM {quote(table)}" + ("" if limit is None else f" LIMIT {int(limit)}")
+        tail = f"FROM {quote(table)} AS r" + ("" if limit is None else f" LIMIT {int(limit)}")
         firsts = ", ".join(_FIRST[dtype] for dtype in chosen.values())
-        sql = ", ".join(_EXPRESSIONS[dtype].format(quote(name)) for name, dtype in chosen.items())
+        sql = ", ".join(_EXPRESSIONS[dtype].format(_own(name)) for name, dtype in chosen.items())
         with self._connected(f"cannot read table {table!r}") as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})
             cursor.execute(f"SELECT {firsts} UNION ALL SELECT * FROM (SELECT {sql} {tail})")
@@ -117,7 +119,7 @@ class SqliteReader:
         if not nulls:
             return
         counted = ", ".join(f"count(*) - count({quote(name)})" for name in nulls)
-        chosen = ", ".join(quote(name) for name in nulls)
+        chosen = ", ".join(_own(name) for name in nulls)
         there = _rows(connection, f"SELECT {counted} FROM (SELECT {chosen} {tail})")[0]
         lost = note_repairs(self._repairs, table)
         for name, missing in zip(nulls, there, strict=True):
@@ -161,11 +163,11 @@ class SqliteReader:
     @contextmanager
     def _connected(self, doing: str, *, writing: bool = False) -> Iterator[adbc.Connection]:
         """A connection, let go of afterwards; where ``writing``, one transaction that is undone by any error."""
-        mode = "rw" if writing else "ro"
-        uri = f"file:{percent_encode(str(self.path.resolve()))}?mode={mode}"
         with explained(f"{self.url}: {doing}"):
             if not os.access(self.path, os.W_OK if writing else os.R_OK):
                 raise DatabaseError(f"{self.url}: {doing}: no permission to {'write' if writing else 'read'} the file")
+            mode = "rw" if writing else _reading_mode(self.path)
+            uri = f"file:{percent_encode(str(self.path.resolve()))}?mode={mode}"
             connection = adbc.connect(uri, autocommit=not writing)
             try:
                 with connection.cursor() as cursor:
@@ -173,12 +175,17 @@ class SqliteReader:
                 yield connection
                 if writing:
                     connection.commit()
-            except BaseException:
-                if writing:
-                    connection.rollback()
-                raise
             finally:
-                connection.close()
+                connection.close()  # undoes what was not committed
+
+
+def _reading_mode(path: Path) -> str:
+    """How to open ``path`` for reading: a file in WAL mode needs a folder to write its log's index into, unless
+    it is declared not to change."""
+    if os.access(path.parent, os.W_OK) or path.with_name(path.name + "-wal").exists():
+        return "ro"
+    with path.open("rb") as file:
+        return "ro&immutable=1" if file.read(19)[18:] == b"\x02" else "ro"
 
 
 #: A cell of the storage class that each type is read in; the first row of a read.
@@ -207,6 +214,12 @@ _EXPRESSIONS = dict.fromkeys(Dtype, _TEXT) | {
     Dtype.uuid: "CASE typeof({0}) WHEN 'blob' THEN lower(hex({0})) ELSE CAST({0} AS TEXT) END",
     Dtype.binary: "CASE WHEN typeof({0}) IN ('blob', 'text') THEN CAST({0} AS BLOB) END",
 }
+
+
+def _own(column: str) -> str:
+    """``column`` of the table read as ``r``: SQLite takes a bare quoted name that is no column for a text."""
+    return f"r.{quote(column)}"
+
 
 _Declared = tuple[str, str, bool, int]  # a column: name, declared type, NOT NULL, position in the primary key from 1
 
@@ -253,10 +266,8 @@ def _dtypes(connection: adbc.Connection, table: str, columns: Sequence[_Declared
     open_ = [name for name, dtype in dtypes.items() if dtype is None]
     if open_:
         classes = ("integer", "real", "text", "blob")
-        held = ", ".join(
-            f"coalesce(max(typeof({quote(name)}) = '{class_}'), 0)" for name in open_ for class_ in classes
-        )
-        found = _rows(connection, f"SELECT {held} FROM {quote(table)}")[0]
+        held = ", ".join(f"coalesce(max(typeof({_own(name)}) = '{class_}'), 0)" for name in open_ for class_ in classes)
+        found = _rows(connection, f"SELECT {held} FROM {quote(table)} AS r")[0]
         for position, name in enumerate(open_):
             dtypes[name] = _held_dtype(*map(bool, found[4 * position : 4 * position + 4]))
     return {name: dtype or Dtype.unknown for name, dtype in dtypes.items()}

@@ -18,7 +18,7 @@ from rdl.errors import DatabaseError
 def put(connection: adbc.Connection, table: str, rows: pa.Table, if_exists: IfExists, seal: str) -> None:
     """Writes ``rows`` and the entry in the list of rdl's tables; the caller commits."""
     with connection.cursor() as cursor:
-        # The first statement takes the lock, so that nothing read below can change before the commit.
+        # From the first read on, the lock keeps others from committing until the caller does.
         _, *columns = _first_column(cursor, "SELECT '' UNION ALL SELECT name FROM pragma_table_info(?)", REGISTRY)
         if columns and not is_registry(REGISTRY, columns):
             raise DatabaseError(f"a table {REGISTRY!r} that is not rdl's stands in the way", hint="rename it.")

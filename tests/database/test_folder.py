@@ -96,9 +96,9 @@ def test_csv_files_that_cannot_be_read(tmp_path: Path, content: bytes, reason: s
 def test_mixed_folders_and_what_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n1\n")
     pq.write_table(pa.table({"y": [1]}), tmp_path / "b.PARQUET")
-    (tmp_path / "c").mkdir()
-    pq.write_table(pa.table({"z": [1], "w": ["x"]}), tmp_path / "c" / "0.parquet")
-    pq.write_table(pa.table({"z": [2]}), tmp_path / "c" / "1.parquet")
+    (tmp_path / "c.parquet").mkdir()
+    pq.write_table(pa.table({"z": [1], "w": ["x"]}), tmp_path / "c.parquet" / "0.parquet")
+    pq.write_table(pa.table({"z": [2]}), tmp_path / "c.parquet" / "1.parquet")
     for name in (".hidden.csv", "_SUCCESS.csv", "readme.md"):
         (tmp_path / name).write_text("no,table\n")
     (tmp_path / "empty").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -330,3 +331,34 @@ def test_a_read_that_is_left_half_way_holds_no_lock(tmp_path: Path) -> None:
     assert stream.read_next_batch().num_rows > 0
     del stream
     assert reader.write("p", pa.table({"a": [1]})) == 1
+
+
+def test_a_wal_file_in_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.db"
+    database(path, "PRAGMA journal_mode = wal", "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")
+    for log in tmp_path.glob("a.db-*"):
+        log.unlink()
+    monkeypatch.setattr(os, "access", lambda place, mode: mode != os.W_OK)
+    reader = open_reader(path)
+    assert reader.read("t").read_all().to_pylist() == [{"a": 1}]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
+    with pytest.raises(DatabaseError, match="no permission to write"):
+        reader.write("p", pa.table({"a": [1]}))
+
+
+def test_a_column_that_is_dropped_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    reader = database(path, "CREATE TABLE t (a INTEGER, b TEXT)", "INSERT INTO t VALUES (1, 'x')")
+    reader.reflect()
+    database(path, "ALTER TABLE t DROP COLUMN b")
+    with pytest.raises(DatabaseError, match="no such column"):
+        reader.read("t").read_all()
+
+
+def test_a_database_without_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_bytes(b"")
+    with pytest.raises(DatabaseError, match="has no tables"):
+        open_reader(tmp_path / "a.db").reflect()
+    reader = database(tmp_path / "b.db", "CREATE VIEW v AS SELECT 1")
+    with pytest.raises(DatabaseError, match="has no tables"):
+        reader.reflect()
