@@ -61,7 +61,7 @@ def window_features(
     Read are the entity's own columns, those of its parents, and aggregates over what happened to them, all from rows
     visible at each seed's cut; never the task's hidden columns, keys or text, and a label column only on rows older
     than the seed. Vocabularies and scales come from rows visible at ``fitted_at_us``. With ``labels``, earlier labels
-    whose windows had closed at the cut are a stream too. The columns depend on the task, the schema and what was
+    whose windows had closed at the cut are a stream too, unless the task hides them. The columns depend on the task, the schema and what was
     visible at ``fitted_at_us`` alone, so tables of different seeds agree; the shallow and simple ones stand first.
     """
     return _Builder(task, snapshot, seeds, fitted_at_us, labels).build(most_columns)
@@ -165,7 +165,7 @@ class _Builder:
 
     def streams_of(self, origin: _Origin) -> Iterator[_Stream]:
         """The origin's earlier labels, children, and children's children."""
-        if self.labels is not None and origin.path is not None and (origin.path or not self.task.row_level):
+        if self.labels is not None and origin.path is not None and self.labelled(origin.path):
             owner: npt.NDArray[np.integer] = self.labels.entity
             for relation in origin.path:
                 owner = gather(self.snapshot.parent(relation), owner, -1)
@@ -181,6 +181,12 @@ class _Builder:
                 known = np.maximum(self.snapshot.time(further.child), gather(times, rows, clock.NEVER))
                 deeper = f"{label}←{further.child}[{'+'.join(further.key)}]"
                 yield _Stream(origin, deeper, further.child, gather(owner, rows, -1), known, (relation, further))
+
+    def labelled(self, path: tuple[Relation, ...]) -> bool:
+        """Whether earlier labels are a stream of what ``path`` leads to: in a row-level task only of what rows refer
+        to, and only where the label's columns may be read on older rows."""
+        columns = self.task.label_columns
+        return not self.task.row_level or bool(path and columns and not columns & self.task.hidden)
 
     def newest_parents(self) -> Iterator[_Origin]:
         """What the newest child of the entity refers to: a driver's present team."""

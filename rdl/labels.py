@@ -290,7 +290,8 @@ def _split_words(snapshot: Snapshot, cell: tuple[str, str]) -> Splits:
     words = snapshot.arrow(cell[0])[cell[1]].cast(pa.string()).combine_chunks().dictionary_encode()
     codes = [_SPLIT_WORDS.get(str(word).strip().casefold(), -1) for word in words.dictionary.to_pylist()]
     by_code: Splits = np.array([*codes, -1], np.int8)
-    return by_code[words.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)]
+    split: Splits = by_code[words.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)]
+    return split
 
 
 def _refuse(task: Task, message: str, kind: str, hint: str | None = None) -> QueryError:

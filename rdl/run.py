@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+import rdl
 from rdl import features
 from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_json, read_weights, write_json, write_weights
@@ -217,5 +218,5 @@ def peak_rss_mb() -> float:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that figures depend on."""
-    packages = ("rdl", "torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    packages = ("torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
+    return {"rdl": rdl.__version__, "python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}

@@ -104,7 +104,7 @@ def differing(one: pa.Table, other: pa.Table) -> list[str]:
     return [n for n in one.column_names if one[n].to_numpy().tobytes() != other[n].to_numpy().tobytes()]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), after=st.integers(10, DAYS))
 def test_what_happens_after_the_cut_changes_nothing(seed: int, after: int) -> None:
     seeds = churn_seeds(seed, after)
@@ -119,7 +119,7 @@ def test_what_happens_after_the_cut_changes_nothing(seed: int, after: int) -> No
     assert differing(before, features(database(seed, after=after), CHURN, seeds, 10, changed)) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), after=st.integers(12, DAYS))
 def test_row_level_seeds_see_nothing_that_is_not_strictly_older(seed: int, after: int) -> None:
     one, other = database(seed), database(seed, after=after)
@@ -192,6 +192,18 @@ def test_hidden_columns_are_never_read() -> None:
     task = replace(CHURN, hidden=frozenset({("orders", "amount"), ("users", "age")}))
     found = features(database(2), task, churn_seeds(2, DAYS), 10)
     assert not [name for name in found.column_names if "amount" in name or name == "age"]
+
+
+def test_labels_that_the_task_hides_are_no_stream() -> None:
+    seeds = Seeds(np.arange(10), np.arange(10) * US_PER_DAY, np.arange(10) * US_PER_DAY)
+    labels = labels_of(seeds, np.arange(10.0))
+    named = features(database(2), CLICK, seeds, 10, labels).column_names
+    assert any("label" in name for name in named)
+    for hidden in (
+        replace(CLICK, label_columns=frozenset()),
+        replace(CLICK, hidden=frozenset({("orders", "amount")})),
+    ):
+        assert not any("label" in name for name in features(database(2), hidden, seeds, 10, labels).column_names)
 
 
 def test_a_timeless_row_level_table_never_shows_its_label() -> None:

@@ -262,7 +262,7 @@ MANY = range(N)
     ("driverRef", [f"r{value}" for value in MANY], Stype.identifier),
     ("serial", [f"r{value}" for value in MANY], Stype.identifier),
     ("thing", [f"r{value}" for value in MANY], Stype.identifier),
-    ("surname", [chr(65 + value % 26) * (value // 26 + 1) for value in MANY], Stype.text_embedded),
+    ("surname", [chr(65 + value % 26) * (value // 26 + 1) for value in MANY], Stype.identifier),
     ("wiki", [f"https://a.b/{value}" for value in MANY], Stype.identifier),
     ("url", [None, *[f"a/{value}" for value in range(N - 1)]], Stype.identifier),
     ("body", [f"some words about {value} things" for value in MANY], Stype.text_embedded),

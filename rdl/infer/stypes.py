@@ -14,6 +14,7 @@ from rdl.schema import Column, Dtype, Schema, Stype, Table
 FEW_NUMBERS, FEW_TEXTS = 10, 50
 #: Texts and codes of at most ``MOST_CATEGORIES`` values are categories where each stands on ``REPEATED`` rows or more.
 MOST_CATEGORIES, REPEATED = 5_000, 5
+SHORT_NAME_WORDS, SHORT_LIST = 2.5, 200
 
 _CODES = word_set(
     """
@@ -119,6 +120,10 @@ def _text(column: Column, content: _Content) -> tuple[Stype, str] | None:
         return Stype.unsupported, f"numbers written as text, {seen}"
     if is_unique and (of_one or (content.words < 1.5 and content.digits > 0.5 and content.distinct > FEW_TEXTS)):
         return Stype.identifier, f"{seen}, named or written as a code"
+    # A name of one or two words on nearly every row says which row it is and nothing that carries over to others;
+    # in a short list of values (statuses, genres) it is what the rows mean.
+    if content.words < SHORT_NAME_WORDS and content.distinct > max(SHORT_LIST, 0.5 * content.filled):
+        return Stype.identifier, f"{seen}, {content.words:.1f} words each: a name"
     if is_unique and (content.words >= 3 or content.distinct > FEW_TEXTS):
         return Stype.text_embedded, f"{seen}, {content.words:.1f} words each"
     if content.words < 8 and (content.distinct <= FEW_TEXTS or repeats):

@@ -145,6 +145,11 @@ def _load(path: Path) -> TaskManifest:
     if missing := [name for name in ("name", "kind", "task_type") if not given.get(name)]:
         raise _refuse(path, f"it is not a task manifest: {', '.join(missing)} missing")
     manifest = TaskManifest(**given)
+    pairs = manifest.remove_columns
+    if not (isinstance(pairs, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)):
+        raise _refuse(path, "remove_columns is not a list of pairs", "write - [table, column].")
+    if not isinstance(manifest.num_eval_timestamps, int):
+        raise _refuse(path, "num_eval_timestamps is not a whole number")
     for name, allowed in (("kind", _ENTITY_FIELDS), ("task_type", _KINDS)):
         if getattr(manifest, name) not in allowed:
             raise _refuse(path, f"{name} is {getattr(manifest, name)!r}", f"use one of {', '.join(allowed)}.")

@@ -32,13 +32,8 @@ class Compiler:
         rows = self._rows('s."time"', past=False)
         target = rows.sql(self.task.target)
         where = f"\nWHERE {rows.sql(self.task.assuming)}" if self.task.assuming is not None else ""
-        self._tables.append(
-            (
-                "labels",
-                f'SELECT s."time", s.entity, {target} AS target\n'
-                f'FROM eligible s JOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity{_lines(rows.joins)}{where}',
-            )
-        )
+        source = f'eligible s JOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity{_lines(rows.joins)}'
+        self._tables.append(("labels", f'SELECT s."time", s.entity, {target} AS target\nFROM {source}{where}'))
         key = [f"e.{quote(column)}" for column in self.schema[self.task.entity].primary_key] or ["l.entity"]
         return self._with(
             'SELECT l.entity, l."time", CAST(l.target AS DOUBLE) AS target\n'

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rdl.database import duckdb as duckdb_reader
-from rdl.database import files, open_reader, sqlite_write
+from rdl.database import files, fingerprint, open_reader, sqlite_write
+from rdl.database import sqlite as sqlite_reader
 from rdl.database.reader import Reader
 from rdl.errors import DatabaseError
-from tests.database.engines import CONTENT, ORDERS, PEOPLE, Engine, orders, quote
+from tests.database.engines import CONTENT, ENGINES, ORDERS, PEOPLE, Engine, build_sqlite, orders, quote
 
 TABLE = 'Prédictions "1"'
 
@@ -135,7 +136,7 @@ def test_a_write_that_fails_at_its_end_leaves_nothing(
     reader = open_reader(url)
     if if_exists != "fail":
         reader.write(TABLE, predictions())
-    before, fingerprint, schema = written(reader), reader.fingerprint(), reader.reflect()
+    before, state, schema = written(reader), reader.fingerprint(), reader.reflect()
 
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
@@ -151,7 +152,7 @@ def test_a_write_that_fails_at_its_end_leaves_nothing(
         with pytest.raises(DatabaseError, match="No space left on device"):
             reader.write(TABLE, predictions(9), if_exists=if_exists)
     assert written(reader) == before
-    assert open_reader(url).fingerprint() == fingerprint
+    assert open_reader(url).fingerprint() == state
     assert open_reader(url).reflect() == schema
     folder: Path = reader.path  # type: ignore[attr-defined]
     assert not list((folder if folder.is_dir() else folder.parent).rglob("*.part"))
@@ -245,3 +246,28 @@ def test_lists_times_and_categories_are_written(url: str) -> None:
         (None, None, None, None, None, None),
         ("[]", None, None, "b", None, 2),
     ]
+
+
+@pytest.mark.parametrize("engine", ENGINES[:2], ids=lambda engine: engine.name)
+def test_a_crash_before_the_seal_leaves_the_fingerprint_in_doubt(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = open_reader(url)
+    before = reader.fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint.Seal, "stamp", lambda *_: None)
+        reader.write(TABLE, predictions())
+    assert reader.fingerprint() != before
+
+
+def test_somebody_who_writes_at_the_same_time_breaks_the_seal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(build_sqlite(tmp_path).removeprefix("sqlite:///"))
+    reader = open_reader(path)
+    before, put = reader.fingerprint(), sqlite_write.put
+
+    def put_late(*arguments: object) -> None:
+        change_a_cell(path)
+        put(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sqlite_reader, "put", put_late)
+    reader.write(TABLE, predictions())
+    assert reader.fingerprint() != before
+    assert reader.read(ORDERS).read_all()["amount"][0].as_py() == 7

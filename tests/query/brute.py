@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -52,13 +51,13 @@ class Tables:
                 return candidate
         return None
 
-    def value(self, node: Expression, row: Row, t: int, *, past: bool = False) -> Any:  # noqa: C901
+    def value(self, node: Expression, row: Row, t: int, *, past: bool = False) -> Any:
         """The value of ``node`` on ``row`` at ``t``; None: unknown."""
         of = lambda inner: self.value(inner, row, t, past=past)  # noqa: E731
         match node:
             case Literal(value=value):
                 return value
-            case ColumnRef(relations=relations, table=table, column=column):
+            case ColumnRef(relations=relations, column=column):
                 at: Row | None = row
                 for relation in relations:
                     at = self.parent(relation, at)
@@ -164,5 +163,3 @@ _AGGREGATES = {
     "FIRST": lambda values: values[0] if values else None,
     "LAST": lambda values: values[-1] if values else None,
 }
-
-DAY = dt.timedelta(days=1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import Any
+
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
 
 _STYPES = {
@@ -57,3 +60,19 @@ def _schema() -> Schema:
 
 
 SHOP = _schema()
+
+
+START = dt.datetime(2024, 1, 1)
+DAY = dt.timedelta(days=1)
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def plain_rows(days: int = 60) -> Rows:
+    """One user with an order of amount 1 every day; another who joined late and never ordered."""
+    user = {"company_id": None, "country": "US", "age": 30, "vip": True, "bio": None}
+    order = {"user_id": 1, "item_id": 1, "qty": 1, "status": "ok", "delivered_at": None}
+    return {
+        "users": [{"id": 1, **user, "joined_at": START}, {"id": 2, **user, "joined_at": START + 50 * DAY}],
+        "orders": [{"id": day, **order, "amount": 1.0, "created_at": START + day * DAY} for day in range(days + 1)],
+    }
