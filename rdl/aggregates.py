@@ -60,9 +60,10 @@ def window_features(
 
     Read are the entity's own columns, those of its parents, and aggregates over what happened to them, all from rows
     visible at each seed's cut; never the task's hidden columns, keys or text, and a label column only on rows older
-    than the seed. Vocabularies and scales come from rows visible at ``fitted_at_us``. With ``labels``, earlier labels
-    whose windows had closed at the cut are a stream too, unless the task hides them. The columns depend on the task, the schema and what was
-    visible at ``fitted_at_us`` alone, so tables of different seeds agree; the shallow and simple ones stand first.
+    than the seed. With ``labels``, earlier labels whose windows had closed at the cut are a stream too, unless the
+    task hides them. Vocabularies and scales come from rows visible at ``fitted_at_us``. The columns depend on the
+    task, the schema and what was visible at ``fitted_at_us`` alone, so tables of different seeds agree; the shallow
+    and simple ones stand first.
     """
     return _Builder(task, snapshot, seeds, fitted_at_us, labels).build(most_columns)
 

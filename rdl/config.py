@@ -25,13 +25,13 @@ class TrainConfig:
     """The seed of every random number: the same seed gives the same model."""
     channels: int = 64
     """The width of node vectors."""
-    fanouts: tuple[int, ...] = (24, 8)
+    fanouts: tuple[int, ...] = (16, 4)
     """The most recent children sampled a relation, by hop; as many layers of message passing."""
     dropout: float = 0.3
     """The share of vector entries dropped in training."""
     batch_size: int = 256
     """Seeds a training step."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """The peak of AdamW's learning rate, which falls along a cosine."""
     weight_decay: float = 1e-2
     """AdamW's weight decay."""

@@ -125,6 +125,10 @@ class Sampler:
             self._outgoing.setdefault(relation.parent, []).append(EdgeType(relation, to_parent=True))
             self._outgoing.setdefault(relation.child, []).append(EdgeType(relation, to_parent=False))
 
+    def to(self, device: torch.device) -> Sampler:
+        """The same sampler over the graph on ``device``."""
+        return Sampler(self.graph.to(device), self.fanouts)
+
     def __call__(self, seeds: Seeds) -> Subgraph:
         """The rows visible to each seed, tree by tree: no row later than the seed's cut is among them."""
         limits: dict[tuple[str, bool], Tensor] = {}

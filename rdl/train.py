@@ -33,6 +33,8 @@ from rdl.sampler import Sampler, Seeds
 EVALUATIONS, MIN_STEPS_BETWEEN_EVALUATIONS = 25, 20
 #: Validation seeds looked at in each pause, at most; the final figures use all of them.
 MAX_VALIDATION_SEEDS = 20_000
+#: The share of training seeds that see an older database in the frozen regime, as its validation and test seeds do.
+STALE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def fit(
     placed, optimizer = fabric.setup(model, optimizer)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
     features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}
-    sampler = Sampler(inputs.sampler.graph.to(fabric.device), inputs.sampler.fanouts)
+    sampler = inputs.sampler.to(fabric.device)
     train, val = inputs.table.of("train"), _subset(inputs.table.of("val"), MAX_VALIDATION_SEEDS)
     batches = _Batches(train, inputs, config, fabric.device)
     progress = Progress(total_steps=batches.total_steps)
@@ -178,7 +180,7 @@ class _Batches:
         passes = config.max_epochs * self.per_epoch
         self.total_steps = min(max(passes, config.min_steps), config.max_steps)
         self.per_evaluation = max(MIN_STEPS_BETWEEN_EVALUATIONS, self.total_steps // EVALUATIONS)
-        # In the frozen regime the newest visible row is older than the seed by up to this much: train on it too.
+        # In the frozen regime the newest visible row is older than the seed by up to this much: train on that too.
         val = inputs.table.of("val")
         frozen = config.regime is Regime.frozen and len(val)
         self.max_lag = int((val.time - val.cuts(config.regime)).max()) if frozen else 0
@@ -191,7 +193,8 @@ class _Batches:
         cut = self.seeds.cut[order]
         if self.max_lag:
             generator.manual_seed(_mixed(self.seed, step) + 1)
-            cut = cut - (torch.rand(len(order), generator=generator, dtype=torch.float64) * self.max_lag).long()
+            stale, share = torch.rand(2, len(order), generator=generator, dtype=torch.float64)
+            cut = cut - torch.where(stale < STALE_SHARE, share * self.max_lag, 0).long()
         seeds = Seeds(self.seeds.table, self.seeds.row[order], self.seeds.time[order], cut, self.seeds.strictly)
         return seeds.to(self.device), self.target[order].to(self.device)
 
