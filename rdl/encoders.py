@@ -131,7 +131,8 @@ class TableEncoder(nn.Module):
                 column_channels, stats, columns, {kind: encoders[kind] for kind in columns}
             )
         width = column_channels * sum(map(len, columns.values()))
-        self.mix = nn.Linear(width, channels)
+        self.mix = nn.Linear(width, channels, bias=False) if width else None
+        self.bias = nn.Parameter(torch.zeros(channels))
         self.gap = nn.Linear((1 + len(statistics.times)) * (2 + len(DECAY_DAYS)), channels, bias=False)
         self.body = nn.Sequential(
             nn.LayerNorm(channels), nn.ReLU(), nn.Dropout(dropout), nn.Linear(channels, channels), nn.ReLU()
@@ -139,10 +140,10 @@ class TableEncoder(nn.Module):
 
     def columns(self, frame: TensorFrame | None, rows: int) -> Tensor:
         """The columns' part of the rows' vectors, ``[rows, channels]``; the bias alone without input columns."""
-        if self.encode is None or frame is None:
-            return self.mix.bias.expand(rows, -1)
+        if self.encode is None or self.mix is None or frame is None:
+            return self.bias.expand(rows, -1)
         encoded, _ = self.encode(frame)
-        mixed: Tensor = self.mix(encoded.flatten(1))
+        mixed: Tensor = self.mix(encoded.flatten(1)) + self.bias
         return mixed
 
     def forward(self, columns: Tensor, gaps_us: Tensor, known: Tensor) -> Tensor:

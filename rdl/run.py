@@ -219,4 +219,8 @@ def peak_rss_mb() -> float:
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that figures depend on."""
     packages = ("torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
-    return {"rdl": rdl.__version__, "python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    return {
+        "rdl": rdl.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }

@@ -1,0 +1,145 @@
+"""Training: it learns, repeats itself exactly, and goes on after an interruption as if there had been none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from rdl import features
+from rdl.clock import US_PER_DAY
+from rdl.config import Regime, TrainConfig
+from rdl.errors import ConfigError
+from rdl.graph import TemporalGraph
+from rdl.losses import Objective
+from rdl.model import RelationalModel, build
+from rdl.predict import predict, seeds_of
+from rdl.query.task import Kind, TaskTable
+from rdl.sampler import Sampler
+from rdl.snapshot import Snapshot
+from rdl.train import Inputs, Progress, fit
+from tests.tiny import MemoryReader
+
+CONFIG = TrainConfig(
+    channels=16, fanouts=(8,), batch_size=64, min_steps=80, max_steps=80, max_epochs=1, patience=50, learning_rate=5e-3
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, Inputs]:
+    """Whether a user's orders so far are worth more than 0 on the whole: read from the children alone."""
+    rng = np.random.default_rng(0)
+    days = pa.array(np.sort(rng.integers(0, 100, 3000)) * US_PER_DAY)
+    user, amount = rng.integers(0, 200, 3000), rng.normal(size=3000)
+    orders = pa.table({"user_id": user, "amount": amount, "at": days.cast(pa.timestamp("us"))})
+    reader = MemoryReader(
+        {"users": pa.table({"id": np.arange(200)}), "orders": orders},
+        keys={"users": "id"},
+        times={"orders": "at"},
+        relations=[("orders", "user_id", "users")],
+    )
+    snapshot = reader.snapshot(tmp_path_factory.mktemp("train") / "s")
+    entity, time, split, target = [], [], [], []
+    for number, day in enumerate((50, 70, 85, 95)):
+        known = days.to_numpy() <= day * US_PER_DAY
+        total = np.bincount(user[known], amount[known], minlength=200)
+        entity.append(np.arange(200))
+        time.append(np.full(200, day * US_PER_DAY))
+        split.append(np.full(200, max(0, number - 1), np.int8))
+        target.append((total > 0).astype(float))
+    table = TaskTable(*map(np.concatenate, (entity, time, split, target)), 85 * US_PER_DAY, 95 * US_PER_DAY)
+    packed = features.pack(snapshot, features.fit(snapshot, table.val_cut))
+    sampler = Sampler(TemporalGraph.build(snapshot), CONFIG.fanouts)
+    return snapshot, Inputs(table, "users", False, packed, sampler, Objective(Kind.binary))
+
+
+def fresh(snapshot: Snapshot) -> RelationalModel:
+    torch.manual_seed(0)
+    statistics = features.fit(snapshot, 85 * US_PER_DAY)
+    return build(statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.1)
+
+
+def test_it_learns_and_repeats_itself(inputs: tuple[Snapshot, Inputs]) -> None:
+    snapshot, given = inputs
+    runs = []
+    for _ in range(2):
+        model = fresh(snapshot)
+        progress = fit(model, given, CONFIG)
+        test = given.table.of("test")
+        seeds = seeds_of(test, "users", Regime.seed_time, strictly=False)
+        runs.append(predict(model, given.features, given.sampler, seeds, given.objective))
+        assert progress.best > 0.9
+        assert progress.history[progress.best_step // progress.history[0].step - 1].val_metric == progress.best
+        assert ((runs[-1] > 0.5) == test.target).mean() > 0.8
+    assert np.array_equal(runs[0], runs[1])
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+    snapshot, given = inputs
+    whole = fresh(snapshot)
+    fit(whole, given, CONFIG)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 47:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(fresh(snapshot), given, CONFIG, partial=tmp_path / "p", listen=interrupt)
+    resumed = fresh(snapshot)
+    steps: list[int] = []
+    progress = fit(resumed, given, CONFIG, partial=tmp_path / "p", resume=True, listen=lambda p: steps.append(p.step))
+    assert steps[0] == 41
+    assert [line.step for line in progress.history] == [20, 40, 60, 80]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_a_time_budget_is_kept(inputs: tuple[Snapshot, Inputs]) -> None:
+    snapshot, given = inputs
+    config = TrainConfig(channels=16, fanouts=(8,), batch_size=64, min_steps=1000, max_steps=1000, time_budget_min=1e-6)
+    progress = fit(fresh(snapshot), given, config)
+    assert progress.stopped == "the time budget is spent"
+    assert progress.step == 1
+
+
+def test_stale_seeds_see_at_most_their_own_time(inputs: tuple[Snapshot, Inputs]) -> None:
+    from rdl.train import _Batches
+
+    _, given = inputs
+    frozen = TrainConfig(channels=16, fanouts=(8,), batch_size=64, regime=Regime.frozen)
+    lagging = TaskTable(
+        given.table.entity,
+        given.table.time + np.where(given.table.split == 1, 10 * US_PER_DAY, 0),
+        given.table.split, given.table.target, given.table.val_cut, given.table.test_cut,
+    )  # fmt: skip
+    batches = _Batches(lagging.of("train"), Inputs(lagging, *_rest(given)), frozen, torch.device("cpu"))
+    seeds, _ = batches[0]
+    lag = (seeds.time - seeds.cut) / US_PER_DAY
+    assert ((lag >= 0) & (lag <= 10)).all()
+    assert 0.2 < (lag > 0).double().mean() < 0.8
+    again, _ = batches[0]
+    assert torch.equal(seeds.cut, again.cut)
+
+
+def _rest(given: Inputs) -> tuple[object, ...]:
+    return given.entity, given.strictly, given.features, given.sampler, given.objective
+
+
+def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
+    objective = Objective.fit(Kind.regression, np.arange(1001.0))
+    predicted = objective.prediction(torch.tensor([-100.0, 0.0, 100.0]))
+    assert predicted.tolist() == [5.0, 500.0, 995.0]
+    target = torch.tensor([500.0])
+    assert objective.loss(torch.tensor([0.0]), target) == 0
+    assert Objective.from_json({"kind": "binary", "center": 0.0, "scale": 1.0, "low": None, "high": None}) == Objective(
+        Kind.binary
+    )
+
+
+@pytest.mark.parametrize("setting", [{"fanouts": ()}, {"fanouts": (0,)}, {"channels": 0}, {"time_budget_min": 0}])
+def test_settings_without_a_meaning_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        TrainConfig(**setting)  # type: ignore[arg-type]
