@@ -159,7 +159,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Trains a model, keeps the best by validation, and reports it beside the baselines."""
-    from rdl.display import Silent, figures_table, verdict
+    from rdl.display import Silent, figures_table
+    from rdl.report import verdict
     from rdl.run import peak_rss_mb
 
     if model != "sage":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
+from rdl.dropout import ByteDropout
 from rdl.sampler import EdgeType, Subgraph
 
 
@@ -81,7 +82,7 @@ class HeteroSAGE(nn.Module):
             for type_ in types
         )
         self.aggregates = nn.ModuleList(Aggregate() for _ in types)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = ByteDropout(dropout)
 
     def forward(self, nodes: Mapping[str, Tensor], subgraph: Subgraph, hops: int) -> dict[str, Tensor]:
         """See :class:`Conv`."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rdl.display import console, figures_table, verdict
+from rdl.display import console, figures_table
 from rdl.errors import ConfigError
 from rdl.pipeline import FittedRun, connect
+from rdl.report import verdict
 from rdl.shop import QUESTIONS, build_shop
 
 QUESTION = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COUNT(orders.*, -90, 0, days) > 0"

@@ -148,22 +148,6 @@ def _figure(figures: Figures, split: str, name: str) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-def verdict(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> str:
-    """One sentence: by how much the model beats the best baseline on test, or that it does not."""
-    main, higher = headline(kind)
-    model = metrics.get("test", {}).get(main)
-    known = {n: v for n, f in baselines.items() if (v := f.get("test", {}).get(main)) is not None and not math.isnan(v)}
-    if model is None or math.isnan(model) or not known:
-        return "There is nothing to compare on the test split."
-    name = (max if higher else min)(known, key=lambda n: known[n])
-    gain = (model - known[name]) * (1 if higher else -1)
-    if gain > 0:
-        return f"The model beats the best baseline ({name}) by {gain:.4f} {main} on test."
-    return (
-        f"Warning: the baseline {name} is better than the model by {-gain:.4f} {main} on test: use it, or train longer."
-    )
-
-
 def show_plan(plan: Plan) -> None:
     """Prints a plan for people."""
     facts = plan.to_json()

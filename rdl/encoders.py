@@ -16,6 +16,7 @@ from torch_frame.nn.encoder import (
 )
 
 from rdl.clock import NEVER, US_PER_DAY
+from rdl.dropout import ByteDropout
 from rdl.features import Statistics
 
 #: Time constants of the decays, in days: an hour, six hours, a day, a week, a month, a quarter, a year, three years.
@@ -95,12 +96,12 @@ class CyclicEncoder(WeightedEncoder):
 def gap_features(gaps_us: Tensor, known: Tensor) -> Tensor:
     """``[N, T]`` gaps in µs → ``[N, T, 2 + decays]``: sign · log(1 + days), whether known, exp(−|days| / τ) for each τ
     of :data:`DECAY_DAYS`. All are zero where the time is not known."""
-    days = torch.where(known, gaps_us, 0).double() / US_PER_DAY
-    scales = torch.tensor(DECAY_DAYS, dtype=torch.float64, device=days.device)
+    days = (torch.where(known, gaps_us, 0).double() / US_PER_DAY).float()
+    scales = torch.tensor(DECAY_DAYS, device=days.device)
     decays = torch.exp(-days.abs().unsqueeze(-1) / scales)
     log = torch.sign(days) * torch.log1p(days.abs()) / 5
     features = torch.cat([log.unsqueeze(-1), torch.ones_like(log).unsqueeze(-1), decays], dim=-1)
-    return (features * known.unsqueeze(-1)).float()
+    return features * known.unsqueeze(-1)
 
 
 def gaps(seed_time: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,7 @@ class TableEncoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.gap = nn.Linear((1 + len(statistics.times)) * (2 + len(DECAY_DAYS)), channels, bias=False)
         self.body = nn.Sequential(
-            nn.LayerNorm(channels), nn.ReLU(), nn.Dropout(dropout), nn.Linear(channels, channels), nn.ReLU()
+            nn.LayerNorm(channels), nn.ReLU(), ByteDropout(dropout), nn.Linear(channels, channels), nn.ReLU()
         )
 
     def columns(self, frame: TensorFrame | None, rows: int) -> Tensor:

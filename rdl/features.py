@@ -223,7 +223,7 @@ def _codes(values: pa.ChunkedArray, words: list[str]) -> npt.NDArray[np.int64]:
     found = pc.fill_null(pc.index_in(text, pa.array(words, pa.string())), 0)
     codes = found.to_numpy().astype(np.int64)
     codes[pc.is_null(text).to_numpy(zero_copy_only=False)] = -1
-    return codes
+    return np.asarray(codes)
 
 
 def _to_times(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:

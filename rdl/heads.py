@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from rdl.dropout import ByteDropout
+
 
 class Head(Protocol):
     """The last part of a model."""
@@ -24,7 +26,7 @@ class MLPHead(nn.Module):
             nn.LayerNorm(channels),
             nn.Linear(channels, hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            ByteDropout(dropout),
             nn.Linear(hidden, 1),
         )
 

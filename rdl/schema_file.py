@@ -86,8 +86,9 @@ def write(schema: Schema, reflected: Schema, evidence: Mapping[str, str] | None 
     """TOML with all that ``schema`` says beyond ``reflected``: ``merge(reflected, write(schema, reflected))`` has
     the same tables and relations as ``schema``.
 
-    ``evidence`` is put beside entries as comments, by ``table.time``, ``table.primary_key``, ``table.columns.column``
-    or a relation as text. Raises SchemaError where the two schemas have other tables or columns.
+    ``evidence`` is put beside entries as comments, by ``table.time``, ``table.primary_key``, ``table.columns.column``,
+    ``table.columns.column.known_at`` or a relation as text. Raises SchemaError where the two schemas have other tables
+    or columns.
     """
     evidence = evidence or {}
     document = tomlkit.document()
@@ -142,7 +143,9 @@ def _table_entry(schema: Schema, table: Table, reflected: Table, evidence: Mappi
             said.append("known_at", column.known_at if column.known_at is not None else False)
         if said.value:
             columns.append(column.name, said)
-            _comment(columns[column.name], evidence.get(f"{table.name}.columns.{column.name}"))
+            subject = f"{table.name}.columns.{column.name}"
+            why = [evidence[key] for key in (subject, f"{subject}.known_at") if key in evidence]
+            _comment(columns[column.name], "; ".join(why))
     if columns.value:
         entry.append("columns", columns)
     return entry

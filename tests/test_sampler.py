@@ -70,10 +70,10 @@ def brute_force(snapshot: Snapshot, seeds: Seeds, seed: int, fanouts: tuple[int,
                     ((t, r), *rest) for t, r in steps for rest in grow(relation.child, r, t, hop + 1)
                 ]
             back = came is not None and came.relation == relation and came.to_parent
-            if relation.child == table and not back and parents[row] >= 0:
-                if visible(relation.parent, int(parents[row]), strictly=False):
-                    step = (EdgeType(relation, False), int(parents[row]))
-                    found += [(step,)] + [(step, *r) for r in grow(relation.parent, step[1], step[0], hop + 1)]
+            up = relation.child == table and not back and parents[row] >= 0
+            if up and visible(relation.parent, int(parents[row]), strictly=False):
+                step = (EdgeType(relation, False), int(parents[row]))
+                found += [(step,)] + [(step, *r) for r in grow(relation.parent, step[1], step[0], hop + 1)]
         return found
 
     return grow(seeds.table, int(seeds.row[seed]), None, 0)
@@ -168,5 +168,4 @@ def test_batches_do_not_change_samples(tmp_path: Path, batch: int) -> None:
     for start in range(0, 6, batch):
         part = sampler(seeds.part(start, start + batch))
         for number in range(len(part.seeds)):
-            relabelled = [p for p in paths(part, number)]
-            assert sorted(map(repr, relabelled)) == sorted(map(repr, paths(whole, start + number)))
+            assert sorted(map(repr, paths(part, number))) == sorted(map(repr, paths(whole, start + number)))

@@ -24,7 +24,7 @@ from rdl.train import Inputs, Progress, fit
 from tests.tiny import MemoryReader
 
 CONFIG = TrainConfig(
-    channels=16, fanouts=(8,), batch_size=64, min_steps=80, max_steps=80, max_epochs=1, patience=50, learning_rate=5e-3
+    channels=16, fanouts=(32,), batch_size=64, min_steps=80, max_steps=80, max_epochs=1, patience=50, learning_rate=5e-3
 )
 
 

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from rdl.schema import Relation, Schema, Stype, TimePath
+from rdl.schema import Column, Relation, Schema, Stype, Table, TimePath
 
-Kind = Literal["primary_key", "relation", "time", "stype"]
+Kind = Literal["primary_key", "relation", "time", "stype", "known_at"]
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """One addition to a schema.
 
-    ``value`` is by ``kind`` the columns of the primary key, the relation, the time, or the semantic type of
-    ``column``. ``evidence`` says in words what was seen; ``confidence`` orders proposals from 0 to 1 and is no
-    probability.
+    ``value`` is by ``kind`` the columns of the primary key, the relation, the time, the semantic type of ``column``,
+    or the name of the column that says when ``column`` became known. ``evidence`` says in words what was seen;
+    ``confidence`` orders proposals from 0 to 1 and is no probability.
 
     >>> print(Proposal("time", "results", TimePath("date", (("raceId",),)), "every row has a race"))
     results.time = raceId.date: every row has a race
@@ -25,7 +25,7 @@ class Proposal:
 
     kind: Kind
     table: str
-    value: tuple[str, ...] | Relation | TimePath | Stype
+    value: tuple[str, ...] | Relation | TimePath | Stype | str
     evidence: str
     column: str | None = None
     confidence: float = 1.0
@@ -40,6 +40,8 @@ class Proposal:
                 return f"{self.table}.time = {self.value}"
             case Stype():
                 return f"{self.table}.{self.column} = {self.value}"
+            case str():
+                return f"{self.table}.{self.column} known at {self.value}"
             case _:
                 return f"{self.table}.primary_key = {'+'.join(self.value)}"
 
@@ -48,7 +50,9 @@ class Proposal:
         """What it is about, as :func:`rdl.schema_file.write` names it."""
         if isinstance(self.value, Relation):
             return str(self.value)
-        return f"{self.table}.{self.kind}" if self.column is None else f"{self.table}.columns.{self.column}"
+        if self.column is None:
+            return f"{self.table}.{self.kind}"
+        return f"{self.table}.columns.{self.column}" + (".known_at" if self.kind == "known_at" else "")
 
     def __str__(self) -> str:
         return f"{self.what}: {self.evidence}"
@@ -71,14 +75,20 @@ def apply(schema: Schema, proposals: Sequence[Proposal]) -> Schema:
                 if proposal.value not in relations:
                     relations.append(proposal.value)
             case Stype():
-                _ = table[proposal.column or ""]
-                columns = tuple(
-                    replace(column, stype=proposal.value) if column.name == proposal.column else column
-                    for column in tables[table.name].columns
-                )
-                tables[table.name] = replace(tables[table.name], columns=columns)
+                changed = replace(tables[table.name][proposal.column or ""], stype=proposal.value)
+                tables[table.name] = _with_column(tables[table.name], changed)
+            case str():
+                _ = table[proposal.value]
+                changed = replace(tables[table.name][proposal.column or ""], known_at=proposal.value)
+                tables[table.name] = _with_column(tables[table.name], changed)
             case TimePath():
                 tables[table.name] = replace(tables[table.name], time=proposal.value)
             case _:
                 tables[table.name] = replace(tables[table.name], primary_key=proposal.value)
     return Schema(tables, tuple(relations))
+
+
+def _with_column(table: Table, changed: Column) -> Table:
+    """``table`` with ``changed`` in the place of the column of that name."""
+    columns = tuple(changed if column.name == changed.name else column for column in table.columns)
+    return replace(table, columns=columns)

@@ -108,11 +108,7 @@ def ranked(table: Table) -> list[tuple[int, Column]]:
 
 
 def _rank(table: Table, column: Column) -> int:
-    named = []
-    for word in words(column.name):
-        tail = next((end for end in ("datetime", "timestamp", "date", "time") if word.endswith(end)), "")
-        whole = word in _LATER or word in ("lifetime", "runtime", "overtime") or word == tail
-        named += [word] if whole or not tail else [word[: -len(tail)], tail]
+    named = time_words(column.name)
     said = {word for word in named if word not in _BARE}
     of_table = {word for word in said if any(_akin(word, other) for other in table_words(table.name))}
     if (said - of_table) & _LATER:
@@ -122,6 +118,16 @@ def _rank(table: Table, column: Column) -> int:
     if said & (_BEGUN | _ORIGIN) or (named[-1] == "at" and len(named) == 2):
         return 2
     return 1
+
+
+def time_words(name: str) -> list[str]:
+    """The words of the name of a column of times, ``shippeddate`` as two: ``shipped``, ``date``."""
+    named: list[str] = []
+    for word in words(name):
+        tail = next((end for end in ("datetime", "timestamp", "date", "time") if word.endswith(end)), "")
+        whole = word in _LATER or word in ("lifetime", "runtime", "overtime") or word == tail
+        named += [word] if whole or not tail else [word[: -len(tail)], tail]
+    return named
 
 
 def _is_end(column: Column) -> bool:
@@ -221,16 +227,20 @@ class _Walk:
 
     def times(self, name: str, path: TimePath) -> clock.Times:
         """The time that each sampled row of a table takes by ``path``, NEVER where it has none."""
-        here = self.sample.rows(name)
-        rows = np.arange(here.num_rows)
-        for step, key in enumerate(path.through):
-            relation = self.schema.relation(name, key)
-            name = relation.parent
-            needed = path.through[step + 1] if step + 1 < len(path.through) else (path.column,)
-            there = self.sample.columns(name, list(dict.fromkeys((*relation.referred, *needed))))
-            rows = gather(match(here.select(list(key)), there.select(list(relation.referred))).rows, rows, -1)
-            here = there
-        return gather(micros(here[path.column]), rows, clock.NEVER)
+        return row_times(self.schema, self.sample, name, path, self.sample.rows(name))
+
+
+def row_times(schema: Schema, sample: Sample, name: str, path: TimePath, here: pa.Table) -> clock.Times:
+    """The time that each row of ``here``, rows of the table ``name``, takes by ``path``, NEVER where it has none."""
+    rows = np.arange(here.num_rows)
+    for step, key in enumerate(path.through):
+        relation = schema.relation(name, key)
+        name = relation.parent
+        needed = path.through[step + 1] if step + 1 < len(path.through) else (path.column,)
+        there = sample.columns(name, list(dict.fromkeys((*relation.referred, *needed))))
+        rows = gather(match(here.select(list(key)), there.select(list(relation.referred))).rows, rows, -1)
+        here = there
+    return gather(micros(here[path.column]), rows, clock.NEVER)
 
 
 def _is_event_of(schema: Schema, relation: Relation, path: TimePath) -> bool:

@@ -1,0 +1,204 @@
+"""Charts as inline SVG that take the colours and the letters of the page they stand in, light or dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+
+from rdl.page import Html
+from rdl.query.task import SPLITS, TaskTable
+from rdl.train import Evaluation
+
+Floats = npt.NDArray[np.float64]
+
+# Stand-ins for the colours of the page, put in their place when the chart is written.
+INK, SOFT, RULE, BLUE, ORANGE, GREEN = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+_COLOURS = {INK: "--ink", SOFT: "--soft", RULE: "--rule", BLUE: "--a", ORANGE: "--b", GREEN: "--c"}
+_OF_SPLIT = (BLUE, ORANGE, GREEN)
+_SETTINGS = {
+    "svg.fonttype": "none", "font.size": 9.0, "font.family": "sans-serif", "text.color": INK, "axes.edgecolor": RULE,
+    "axes.labelcolor": SOFT, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titleweight": "bold",
+    "axes.spines.top": False, "axes.spines.right": False, "xtick.color": SOFT, "ytick.color": SOFT,
+    "xtick.labelcolor": SOFT, "ytick.labelcolor": SOFT, "grid.color": RULE, "grid.linewidth": 0.6, "axes.grid": True,
+    "axes.axisbelow": True, "lines.linewidth": 1.6, "legend.frameon": False, "legend.fontsize": 8.5,
+}  # fmt: skip
+#: Anchors, bins and groups that a chart tells apart, at most.
+MOST_ANCHORS, BINS, CALIBRATION_GROUPS = 150, 60, 10
+
+
+def seeds_over_time(table: TaskTable) -> Html:
+    """The number of seeds by time, coloured by split, with the begin of validation and of test."""
+
+    def draw(axes: Axes) -> None:
+        anchors = np.unique(table.time)
+        edges = np.linspace(anchors[0], anchors[-1] + 1, 2 * BINS + 1)
+        for number, (split, colour) in enumerate(zip(SPLITS, _OF_SPLIT, strict=True)):
+            times = table.time[table.split == number]
+            if not len(times):
+                continue
+            if len(anchors) <= MOST_ANCHORS:
+                at, counts = np.unique(times, return_counts=True)
+            else:
+                counts, _ = np.histogram(times, edges)
+                at = edges[:-1].astype(np.int64)[counts > 0]
+                counts = counts[counts > 0]
+            width = max(1.2, min(5.0, 300 / min(len(anchors), 2 * BINS)))
+            axes.vlines(_dates(at), 0, counts, color=colour, linewidth=width, label=split.value)
+        axes.set(ylabel="seeds")
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="x", visible=False)
+        _by_date(axes)
+        axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
+
+    return _chart(draw, 10.4, 2.0)
+
+
+def loss_by_step(history: Sequence[Evaluation]) -> Html:
+    """The mean training loss since the evaluation before."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([line.step for line in history], [line.train_loss for line in history], color=BLUE)
+        axes.set(title="training loss", xlabel="step")
+
+    return _chart(draw)
+
+
+def metric_by_step(history: Sequence[Evaluation], best_step: int, name: str) -> Html:
+    """The metric on validation, with the step whose weights were kept."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([line.step for line in history], [line.val_metric for line in history], color=ORANGE)
+        for line in history:
+            if line.step == best_step and np.isfinite(line.val_metric):
+                axes.axvline(best_step, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+                axes.plot([best_step], [line.val_metric], "o", color=ORANGE, markersize=6)
+        axes.set(title=f"validation {name}", xlabel="step")
+
+    return _chart(draw)
+
+
+def calibration(target: Floats, score: Floats) -> Html:
+    """The share of positives against the mean score, in groups of equal size; bars are one standard error."""
+    order = np.argsort(score, kind="stable")
+    groups = [group for group in np.array_split(order, CALIBRATION_GROUPS) if len(group)]
+    mean = np.array([score[group].mean() for group in groups])
+    share = np.array([target[group].mean() for group in groups])
+    error = np.sqrt(share * (1 - share) / np.array([len(group) for group in groups]))
+
+    def draw(axes: Axes) -> None:
+        top = min(1.0, 1.08 * max(mean.max(), (share + error).max(), 0.01))
+        axes.plot([0, top], [0, top], color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.errorbar(mean, share, error, color=BLUE, marker="o", markersize=4, elinewidth=0.9)
+        axes.set(title="calibration", xlabel="mean score", ylabel="share of positives", xlim=(0, top), ylim=(0, top))
+
+    return _chart(draw)
+
+
+def scores_by_class(target: Floats, score: Floats) -> Html:
+    """How the scores of either class are distributed, each as shares of its own rows."""
+
+    def draw(axes: Axes) -> None:
+        edges = np.linspace(score.min(), max(score.max(), score.min() + 1e-9), 41)
+        for value, colour, name in ((0, BLUE, "negative"), (1, ORANGE, "positive")):
+            kept = score[target == value]
+            if len(kept):
+                shares = np.histogram(kept, edges)[0] / len(kept)
+                axes.stairs(shares, edges, color=colour, fill=True, alpha=0.25)
+                axes.stairs(shares, edges, color=colour, linewidth=1.4, label=f"{name} ({len(kept):,})")
+        axes.set(title="scores by class", xlabel="score", ylabel="share of the class")
+        axes.legend()
+
+    return _chart(draw)
+
+
+def predicted_and_actual(target: Floats, prediction: Floats) -> Html:
+    """Actual against predicted values, darker where there are more, without the outermost half percent."""
+    low, high = np.quantile(np.concatenate([target, prediction]), [0.005, 0.995])
+    high = high if high > low else low + 1
+
+    def draw(axes: Axes) -> None:
+        inside = (np.minimum(target, prediction) >= low) & (np.maximum(target, prediction) <= high)
+        shades = ListedColormap([(*to_rgb(BLUE), alpha) for alpha in np.linspace(0.12, 1, 24)])
+        if inside.any():
+            axes.hexbin(
+                prediction[inside], target[inside], gridsize=32, bins="log", mincnt=1, cmap=shades, linewidths=0,
+                extent=(low, high, low, high),
+            )  # fmt: skip
+        axes.plot([low, high], [low, high], color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set(title="predicted and actual", xlabel="predicted", ylabel="actual", xlim=(low, high), ylim=(low, high))
+
+    return _chart(draw)
+
+
+def errors(target: Floats, prediction: Floats) -> Html:
+    """How predicted minus actual is distributed, without the outermost half percent."""
+    error = prediction - target
+    low, high = np.quantile(error, [0.005, 0.995])
+    counts, edges = np.histogram(error, BINS, (low, high if high > low else low + 1))
+
+    def draw(axes: Axes) -> None:
+        axes.stairs(counts, edges, color=BLUE, fill=True, alpha=0.6)
+        axes.axvline(0, color=SOFT, linewidth=0.8)
+        axes.set(title="errors", xlabel="predicted − actual", ylabel="seeds")
+
+    return _chart(draw)
+
+
+def metric_by_time(time: npt.NDArray[np.int64], value: Floats, name: str) -> Html:
+    """A metric at each time µs; a time at which it has no value is left out."""
+
+    def draw(axes: Axes) -> None:
+        known = np.isfinite(value)
+        axes.plot(_dates(time[known]), value[known], color=GREEN, marker="o", markersize=3.5)
+        axes.set(title=f"test {name} over time")
+        _by_date(axes)
+
+    return _chart(draw, 10.4, 2.1)
+
+
+def _dates(time: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
+    return time.astype("datetime64[us]")
+
+
+def _by_date(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=3, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _chart(draw: object, width: float = 5.0, height: float = 2.7) -> Html:
+    """What ``draw`` puts on axes, as an ``<svg>`` element without anything that leads elsewhere."""
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": f"{draw}"}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())  # type: ignore[operator]
+        written = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(written, format="svg", transparent=True, metadata=nothing)
+    return Html(_cleaned(written.getvalue()))
+
+
+def _cleaned(svg: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    for stand_in, name in _COLOURS.items():
+        svg = svg.replace(stand_in, f"var({name})")
+    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
+    svg = re.sub(r"font: (?:(\w+) )?([\d.]+px) [^;\"]*", _font, svg)
+    return re.sub(r"\s*\n\s*", "\n", svg)
+
+
+def _font(found: re.Match[str]) -> str:
+    weight = f"; font-weight: {found[1]}" if found[1] else ""
+    return f"font-size: {found[2]}{weight}"
