@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 INK, SOFT, RULE, BLUE, ORANGE, GREEN = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _COLOURS = {INK: "--ink", SOFT: "--soft", RULE: "--rule", BLUE: "--a", ORANGE: "--b", GREEN: "--c"}
 _OF_SPLIT = (BLUE, ORANGE, GREEN)
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none", "font.size": 9.0, "font.family": "sans-serif", "text.color": INK, "axes.edgecolor": RULE,
     "axes.labelcolor": SOFT, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titleweight": "bold",
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": SOFT, "ytick.color": SOFT,
@@ -170,16 +171,16 @@ def _dates(time: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
 
 
 def _by_date(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=9)
+    locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
-def _chart(draw: object, width: float = 5.0, height: float = 2.7) -> Html:
+def _chart(draw: Callable[[Axes], None], width: float = 5.0, height: float = 2.7) -> Html:
     """What ``draw`` puts on axes, as an ``<svg>`` element without anything that leads elsewhere."""
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": f"{draw}"}):
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": draw.__qualname__}):
         figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.subplots())  # type: ignore[operator]
+        draw(figure.subplots())
         written = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", transparent=True, metadata=nothing)

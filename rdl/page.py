@@ -19,13 +19,13 @@ body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 72rem; background
 h1 { font-size: 1.55rem; line-height: 1.3; margin: 0 0 .3rem; font-weight: 600; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 2.6rem 0 .7rem; font-weight: 600; border-top: 1px solid var(--rule);
   padding-top: .8rem; }
-h3 { font-size: .95rem; margin: 0 0 .2rem; font-weight: 600; overflow-wrap: anywhere; }
+h3 { font-size: .95rem; margin: 1rem 0 .2rem; font-weight: 600; overflow-wrap: anywhere; }
 p { margin: .4rem 0; max-width: 48rem; }
 .soft, th { color: var(--soft); }
 code, pre { font: .87em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: .7rem .9rem; margin: .6rem 0;
   white-space: pre-wrap; overflow-wrap: anywhere; }
-pre.question { font-size: 1rem; }
+h1.question { white-space: pre-wrap; font-size: 1.25rem; }
 .scroll { overflow-x: auto; }
 .wide { overflow-x: auto; margin: 1rem calc(50% - 50vw + 1.5rem); text-align: center; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92em; }
@@ -36,9 +36,10 @@ td { overflow-wrap: anywhere; }
 .n { text-align: right; white-space: nowrap; }
 tr.first td, tr.first th { color: var(--ink); font-weight: 600; }
 .best { color: var(--c); font-weight: 600; }
-.good, .warn { border-left: 3px solid var(--c); background: var(--card); padding: .55rem .9rem; margin: .8rem 0;
+.good, .warn, .even { border-left: 3px solid var(--c); background: var(--card); padding: .55rem .9rem; margin: .8rem 0;
   border-radius: 0 6px 6px 0; max-width: 56rem; }
 .warn { border-color: var(--warn); }
+.even { border-color: var(--soft); }
 ul { padding-left: 1.2rem; margin: .4rem 0; }
 li { margin: .25rem 0; overflow-wrap: anywhere; }
 figure { margin: 0; }
@@ -47,11 +48,13 @@ figcaption { color: var(--soft); font-size: .87em; margin: .1rem 0 .8rem; max-wi
 .cards { columns: 21rem; column-gap: 1.2rem; }
 .card { break-inside: avoid; border: 1px solid var(--rule); border-radius: 6px; padding: .7rem .9rem;
   margin: 0 0 1.2rem; }
+.card h3 { margin-top: 0; }
 .card table { width: 100%; margin-top: .35rem; }
 .card td { padding-right: .7rem; }
 .card td + td { white-space: nowrap; overflow-wrap: normal; width: 1%; }
 .card td:last-child { padding-right: 0; }
-figure svg { max-width: 100%; height: auto; }
+figure svg { display: block; width: 100%; height: auto; }
+figure svg * { stroke-linejoin: round; }
 a { color: inherit; }
 details > summary { cursor: pointer; margin: .4rem 0; }
 """

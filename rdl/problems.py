@@ -101,8 +101,8 @@ def late_columns(snapshot: Snapshot) -> Iterator[str]:
             share = late / max(int(filled.sum()), 1)
             if share >= LATE_SHARE:
                 yield (
-                    f"{table.name}.{column.name}: later than its row ({table.time}) in {percent(share)} of cells; where "
-                    f"it is filled in later, say so in the schema file: known_at = {json.dumps(column.name)}."
+                    f"{table.name}.{column.name}: later than its row ({table.time}) in {percent(share)} of cells; "
+                    f"where it is filled in later, say so in the schema file: known_at = {json.dumps(column.name)}."
                 )
 
 

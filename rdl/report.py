@@ -1,221 +1,303 @@
-"""``report.html``: one self-contained page a run, to keep and to send."""
+"""``report.html``: one page a run that stands alone, to keep and to send.
+
+It says what was asked of which data, how good the model is beside the baselines, and how to do it again.
+"""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import shlex
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
 
-from rdl.clock import format_time
-from rdl.diagram import STYLE, draw_schema
+from rdl import charts
+from rdl.clock import US_PER_DAY, format_time
+from rdl.config import Regime, TrainConfig
+from rdl.errors import redact
 from rdl.metrics import evaluate, headline
-from rdl.query.task import Kind, Split, TaskTable
+from rdl.page import Html, bullets, element, join, page
+from rdl.page import table as html_table
+from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.run import Figures, Run, peak_rss_mb, versions
+from rdl.schema_diagram import draw_diagram
 
-_BLUE, _ORANGE, _GREY = "#2f5fd0", "#d9822b", "#8a919c"
+Floats = npt.NDArray[np.float64]
+
+#: Metrics for people, and those of which less is better.
+_NAMES = {
+    "auroc": "AUROC", "average_precision": "average precision", "log_loss": "log loss", "brier": "Brier score",
+    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "nmae": "normalised MAE",
+}  # fmt: skip
+_LESS_IS_BETTER = {"log_loss", "brier", "mae", "rmse", "nmae"}
+#: The settings that ``rdl train`` takes; with any other than its default, Python is shown.
+_OPTIONS = {"regime": "--regime", "seed": "--seed", "device": "--device", "time_budget_min": "--time-budget"}
+#: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
+LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
 
 
 def write_report(run: Run, path: Path, *, url: str) -> None:
-    """Writes the page: question, data, splits, figures beside the baselines, curves, how to reproduce it."""
-    predicted = {split: run.predict_split(split) for split in (Split.val, Split.test)}
-    sections = [
-        f"<h1>{escape(_title(run))}</h1>",
-        f"<pre>{escape(run.task.source.strip())}</pre>",
-        f"<p>{escape(verdict(run.task.kind, run.metrics, run.baselines))}</p>",
-        "<h2>Figures</h2>",
-        _figures(run),
-        "<h2>Training</h2>",
-        _plot(lambda figure: _learning(figure, run), 9.5, 2.6) if run.progress.history else "",
-        f'<p class="soft">{escape(_stopped(run))}</p>',
-        "<h2>Predictions on test</h2>",
-        _predictions(run, predicted[Split.test]),
-        "<h2>Data and splits</h2>",
-        _plot(lambda figure: _timeline(figure, run.table), 9.5, 1.9),
-        _splits(run),
-        f'<div class="scroll">{draw_schema(run.snapshot.schema, run.snapshot.schema, run.snapshot.num_rows)}</div>',
-        "<h2>Reproduce</h2>",
-        f"<pre>{escape(_command(run, url))}</pre>",
-        f'<p class="soft">{escape(_cost(run))}</p>',
+    """Writes the page to ``path``. Nothing in it leads elsewhere; no password of ``url`` is in it."""
+    test = run.table.of(Split.test)
+    predicted = run.predict_split(Split.test) if len(test) else np.zeros(0)
+    known = np.isfinite(test.target)
+    target, prediction, times = test.target[known], predicted[known], test.time[known]
+    error = standard_error(run.task.kind, target, prediction)
+    parts = [
+        *_question(run),
+        _judged(run, error),
+        element("h2", "Quality"),
+        *_quality(run),
+        element("h2", "Predictions on test"),
+        *_predictions(run, target, prediction, times),
+        element("h2", "Training"),
+        *_training(run),
+        element("h2", "Data and splits"),
+        *_data(run, url),
+        element("h2", "Reproduce"),
+        *_again(run, url),
     ]
-    title = escape(_title(run))
-    path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<body>{''.join(sections)}</body></html>\n",
-        encoding="utf-8",
-    )
+    path.write_text(page(_title(run.task), *parts), encoding="utf-8")
 
 
-def verdict(kind: Kind, metrics: Figures, baselines: dict[str, Figures]) -> str:
+def verdict(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> str:
     """One sentence: by how much the model beats the best baseline on test, or that it does not."""
     main, higher = headline(kind)
-    model = metrics.get("test", {}).get(main)
-    known = {n: v for n, f in baselines.items() if (v := f.get("test", {}).get(main)) is not None and not math.isnan(v)}
-    if model is None or math.isnan(model) or not known:
+    model = _value(metrics, "test", main)
+    found = {name: value for name in baselines if not math.isnan(value := _value(baselines[name], "test", main))}
+    if math.isnan(model) or not found:
         return "There is nothing to compare on the test split."
-    name = (max if higher else min)(known, key=lambda n: known[n])
-    gain = (model - known[name]) * (1 if higher else -1)
+    best = (max if higher else min)(found, key=lambda name: found[name])
+    gain = (model - found[best]) * (1 if higher else -1)
+    figures = f"on test {_named(main)}: {model:.4f} against {found[best]:.4f}"
     if gain > 0:
-        return f"The model beats the best baseline ({name}) by {gain:.4f} {main} on test."
-    return f"Warning: the baseline {name} is better than the model by {-gain:.4f} {main} on test."
-
-
-def _title(run: Run) -> str:
-    what = {Kind.binary: "Yes or no", Kind.regression: "A number"}.get(run.task.kind, run.task.kind.value)
-    return f"{what} for each {run.task.entity}, regime {run.config.regime}"
-
-
-def _figures(run: Run) -> str:
-    """The model beside the baselines, the best of each column marked."""
-    main, _ = headline(run.task.kind)
-    names = [main, *(name for name in run.metrics.get("test", {}) if name != main)]
-    columns = [(split, name) for name in names for split in ("val", "test")]
-    head = "".join(f"<th class=n>{split} {escape(name)}</th>" for split, name in columns)
-    rows = {"model": run.metrics, **run.baselines}
-    body = []
-    for label, figures in rows.items():
-        cells = []
-        for split, name in columns:
-            value = figures.get(split, {}).get(name)
-            text = "–" if value is None or math.isnan(value) else f"{value:.4f}"
-            best = name == main and value is not None and value == _best(rows, split, main, run.task.kind)
-            cells.append(f"<td class=n>{f'<b class=best>{text}</b>' if best else text}</td>")
-        body.append(f"<tr><td>{escape(label)}</td>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><tr><th></th>{head}</tr>{"".join(body)}</table></div>'
-
-
-def _best(rows: dict[str, Figures], split: str, name: str, kind: Kind) -> float | None:
-    found = [f[split][name] for f in rows.values() if split in f and not math.isnan(f[split].get(name, math.nan))]
-    return ((max if headline(kind)[1] else min)(found)) if found else None
-
-
-def _plot(draw: object, width: float, height: float) -> str:
-    """What ``draw`` puts on a figure, as inline SVG."""
-    with rc_context({"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)  # type: ignore[operator]
-        written = io.StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    svg = written.getvalue()
-    return f"<figure>{svg[svg.index('<svg') :]}</figure>"
-
-
-def _learning(figure: Figure, run: Run) -> None:
-    history = run.progress.history
-    steps = [line.step for line in history]
-    loss, metric = figure.subplots(1, 2)
-    loss.plot(steps, [line.train_loss for line in history], color=_GREY)
-    loss.set(title="training loss", xlabel="step")
-    metric.plot(steps, [line.val_metric for line in history], color=_BLUE)
-    if run.progress.best_step in steps:
-        best = history[steps.index(run.progress.best_step)]
-        metric.plot([best.step], [best.val_metric], "o", color=_ORANGE)
-        metric.annotate("kept", (best.step, best.val_metric), textcoords="offset points", xytext=(6, -10))
-    metric.set(title=f"validation {headline(run.task.kind)[0]}", xlabel="step")
-
-
-def _predictions(run: Run, predicted: npt.NDArray[np.float64]) -> str:
-    test = run.table.of(Split.test)
-    if len(test) < 2:
-        return "<p>There are too few test rows to draw.</p>"
-    drawn = [_plot(lambda figure: _quality(figure, run.task.kind, test.target, predicted), 9.5, 3.0)]
-    anchors = np.unique(test.time)
-    if 3 <= len(anchors) <= 400:
-        drawn.append(_plot(lambda figure: _by_time(figure, run, test, predicted, anchors), 9.5, 2.2))
-    return "".join(drawn)
-
-
-def _quality(figure: Figure, kind: Kind, target: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64]) -> None:
-    left, right = figure.subplots(1, 2)
-    if kind is Kind.binary:
-        share, mean = calibration_curve(target, predicted, n_bins=10, strategy="quantile")
-        left.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
-        left.plot(mean, share, "o-", color=_BLUE, markersize=4)
-        left.set(title="calibration", xlabel="predicted", ylabel="observed", xlim=(0, 1), ylim=(0, 1))
-        bins = np.linspace(0, 1, 31)
-        for value, colour, name in ((0, _GREY, "no"), (1, _ORANGE, "yes")):
-            right.hist(predicted[target == value], bins, color=colour, alpha=0.65, label=name)
-        right.set(title="scores by outcome", xlabel="score", ylabel="rows")
-        right.legend(frameon=False)
-    else:
-        low, high = np.quantile(np.concatenate([target, predicted]), [0.005, 0.995])
-        left.hexbin(predicted, target, gridsize=35, cmap="Blues", mincnt=1, bins="log")
-        left.plot([low, high], [low, high], color=_ORANGE, linewidth=0.8)
-        left.set(title="predicted and actual", xlabel="predicted", ylabel="actual", xlim=(low, high), ylim=(low, high))
-        right.hist(predicted - target, 40, color=_BLUE)
-        right.set(title="error", xlabel="predicted − actual", ylabel="rows")
-
-
-def _by_time(
-    figure: Figure, run: Run, test: TaskTable, predicted: npt.NDArray[np.float64], anchors: npt.NDArray[np.int64]
-) -> None:
-    """The headline metric at each test anchor; gaps where it has no value (one class only)."""
-    main, _ = headline(run.task.kind)
-    train = run.table.of(Split.train).target
-    values = []
-    for anchor in anchors:
-        rows = test.time == anchor
-        values.append(evaluate(run.task.kind, test.target[rows], predicted[rows], train_target=train)[main])
-    axes: Axes = figure.subplots()
-    axes.plot(anchors.astype("datetime64[us]"), np.array(values, float), "o-", color=_BLUE, markersize=3)  # type: ignore[arg-type]
-    axes.set(title=f"test {main} by anchor")
-
-
-def _timeline(figure: Figure, table: TaskTable) -> None:
-    """The rows asked about by time and split."""
-    axes: Axes = figure.subplots()
-    times = table.time.astype("datetime64[us]").astype("datetime64[s]").astype(float)
-    bins = np.linspace(times.min(), times.max() + 1, 121)
-    for number, (split, colour) in enumerate(zip(Split, (_GREY, _BLUE, _ORANGE), strict=True)):
-        axes.hist(times[table.split == number], bins, color=colour, label=split.value)
-    ticks = np.linspace(times.min(), times.max(), 6)
-    axes.set_xticks(ticks, [str(np.datetime64(int(tick), "s").astype("datetime64[D]")) for tick in ticks])
-    axes.set(ylabel="rows")
-    axes.legend(frameon=False, ncols=3)
-
-
-def _splits(run: Run) -> str:
-    rows = []
-    for split in Split:
-        part = run.table.of(split)
-        if not len(part):
-            rows.append(f"<tr><td>{split}</td><td class=n>0</td><td></td><td></td><td></td></tr>")
-            continue
-        first, last = format_time(int(part.time.min())), format_time(int(part.time.max()))
-        rows.append(
-            f"<tr><td>{split}</td><td class=n>{len(part):,}</td><td class=n>{len(np.unique(part.time)):,}</td>"
-            f"<td>{first} to {last}</td><td class=n>{part.target.mean():.4g}</td></tr>"
-        )
-    mean = "share of yes" if run.task.kind is Kind.binary else "mean label"
-    return (
-        f"<table><tr><th></th><th class=n>rows</th><th class=n>times</th><th>from, to</th><th class=n>{mean}</th></tr>"
-        f"{''.join(rows)}</table>"
+        return f"The model beats every baseline {figures} of {best}, {gain:.4f} better."
+    if gain == 0:
+        return f"Warning: the model is no better than {best} {figures}. Use the baseline, or train longer."
+    return f"Warning: {best} is better than the model {figures[: figures.index(':')]}: " + (
+        f"{found[best]:.4f} against {model:.4f}, by {-gain:.4f}. Use it, or train longer."
     )
 
 
-def _stopped(run: Run) -> str:
-    progress = run.progress
-    why = f": {progress.stopped}" if progress.stopped else ""
-    return f"{progress.step} steps{why}; the weights of step {progress.best_step} were best on validation and are kept."
+def standard_error(kind: Kind, target: Floats, prediction: Floats) -> float:
+    """The standard error of the headline metric on rows taken as independent: DeLong's for AUROC, the mean's for MAE;
+    NaN where there is none.
+
+    >>> round(standard_error(Kind.regression, np.array([0.0, 0.0]), np.array([1.0, 3.0])), 4)
+    1.0
+    """
+    if kind is Kind.regression:
+        return float(np.abs(prediction - target).std(ddof=1) / len(target) ** 0.5) if len(target) > 1 else math.nan
+    positive, negative = np.sort(prediction[target == 1]), np.sort(prediction[target == 0])
+    if min(len(positive), len(negative)) < 2:
+        return math.nan
+    above = _share_below(negative, positive)
+    below = 1 - _share_below(positive, negative)
+    return float((above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)) ** 0.5)
 
 
-def _command(run: Run, url: str) -> str:
-    query = re.sub(r"\s+", " ", run.task.source.strip())
-    words: Sequence[str] = ["rdl", "train", query, "--db", url, "--out", "run", "--regime", run.config.regime.value]
-    return f"{shlex.join(words)} --seed {run.config.seed}"
+def _share_below(values: Floats, limits: Floats) -> Floats:
+    """For each of ``limits`` the share of the sorted ``values`` below it; equal ones count half."""
+    below, upto = np.searchsorted(values, limits, "left"), np.searchsorted(values, limits, "right")
+    return np.asarray((below + upto) / (2 * len(values)))
 
 
-def _cost(run: Run) -> str:
-    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
-    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{seconds}; peak memory {peak_rss_mb():.0f} MB. {packages}"
+def _value(figures: Figures, split: str, name: str) -> float:
+    value = figures.get(split, {}).get(name)
+    return math.nan if value is None else value
+
+
+def _named(metric: str) -> str:
+    return _NAMES.get(metric, metric)
+
+
+def _title(task: Task) -> str:
+    line = " ".join(task.source.split())
+    return f"rdl: {line[:90]}{'…' if len(line) > 90 else ''}"
+
+
+def _question(run: Run) -> Iterator[Html]:
+    """The query, or the folder of a task that is asked in SQL with that SQL; and what sort of question it is."""
+    task = run.task
+    yield element("h1", element("code", task.source.strip()), kind="question")
+    yield element(
+        "p", f"{task.kind.value}, for each row of {task.entity}, regime {run.config.regime.value}", kind="soft"
+    )
+    if task.sql is not None:
+        yield element("pre", task.sql.sql.strip())
+        yield element("p", f"with {{timedelta}} = {task.sql.timedelta}", kind="soft")
+
+
+def _judged(run: Run, error: float) -> Html:
+    """The verdict, with what it is worth: the standard error of the model's figure."""
+    kind, (main, _) = run.task.kind, headline(run.task.kind)
+    said = verdict(kind, run.metrics, run.baselines)
+    mark = "warn" if said.startswith(("Warning", "There")) else "good"
+    model = _value(run.metrics, "test", main)
+    if not math.isnan(error) and not math.isnan(model):
+        said += f" The standard error of the model's figure is about {error:.4f}, its seeds taken as independent"
+        if any(abs(_value(figures, "test", main) - model) < 2 * error for figures in run.baselines.values()):
+            said += ": a difference of less than twice that may be chance"
+            mark = "even" if mark == "good" else mark
+        said += "."
+    return element("div", said, kind=mark)
+
+
+def _quality(run: Run) -> Iterator[Html]:
+    """The model's figures beside the baselines', the headline first and the best of each marked."""
+    main, _ = headline(run.task.kind)
+    rows = {"model": run.metrics, **run.baselines}
+    for split, title in ((Split.test, "Test"), (Split.val, "Validation")):
+        names = dict.fromkeys([main, *(name for figures in rows.values() for name in figures.get(split.value, {}))])
+        if not any(figures.get(split.value) for figures in rows.values()):
+            yield element("p", f"{title}: no seeds.", kind="soft")
+            continue
+        best = {name: _best([_value(figures, split.value, name) for figures in rows.values()], name) for name in names}
+        lines = []
+        for label, figures in rows.items():
+            values = {name: _value(figures, split.value, name) for name in names}
+            lines.append([label, *(_marked(value, value == best[name]) for name, value in values.items())])
+        arrows = {name: "↓" if name in _LESS_IS_BETTER else "↑" for name in names}
+        yield element("h3", title)
+        yield html_table(["", *(f"{_named(n)} {arrows[n]}" for n in names)], lines, numbers=len(names), first=0)
+    yield element("p", f"↑ more is better, ↓ less is better. {_seen(run)}", kind="soft")
+
+
+def _best(values: list[float], name: str) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return (min if name in _LESS_IS_BETTER else max)(known, default=math.nan)
+
+
+def _marked(value: float, best: bool) -> Html | str:
+    shown = "–" if math.isnan(value) else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+    return element("span", shown, kind="best") if best else shown
+
+
+def _seen(run: Run) -> str:
+    """What an evaluation may see, in words."""
+    if run.config.regime is Regime.seed_time:
+        return "Regime seed-time: model and baselines see, for each seed, all that was known at its own time."
+    cuts = format_time(run.table.val_cut), format_time(run.table.test_cut)
+    return f"Regime frozen: nothing newer than {cuts[0]} is seen in validation, nothing newer than {cuts[1]} in test."
+
+
+def _predictions(run: Run, target: Floats, prediction: Floats, times: npt.NDArray[np.int64]) -> Iterator[Html]:
+    if len(target) < 2:
+        yield element("p", "There are too few labelled seeds to draw.", kind="soft")
+        return
+    if run.task.kind is Kind.binary:
+        shown = {
+            charts.calibration(target, prediction): "Ten groups of equal size, with standard errors. On the line, "
+            "a score is a probability.",
+            charts.scores_by_class(target, prediction): "The further apart, the better either class is told.",
+        }
+    else:
+        shown = {
+            charts.predicted_and_actual(
+                target, prediction
+            ): "Stronger: more seeds. On the line, the prediction is right.",
+            charts.errors(target, prediction): f"The mean error is {(prediction - target).mean():+.4g}: right of 0, "
+            "predictions are too high.",
+        }
+    yield _pair(shown)
+    main, _ = headline(run.task.kind)
+    anchors = np.unique(times)
+    if len(anchors) >= LEAST_ANCHORS:
+        groups = anchors if len(anchors) <= MOST_ANCHORS else _group_starts(times)
+        of = np.searchsorted(groups, times, "right") - 1
+        train = run.table.of(Split.train).target
+        kind = run.task.kind
+        values = [evaluate(kind, target[of == n], prediction[of == n], train_target=train)[main] for n in np.unique(of)]
+        caption = (
+            "" if groups is anchors else f"In {len(values)} groups of about as many seeds, at the first time of each."
+        )
+        yield _figure(charts.metric_by_time(groups[np.unique(of)], np.array(values), _named(main)), caption)
+
+
+def _group_starts(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first times of groups of about equally many seeds."""
+    ordered = np.sort(times)
+    return np.unique(ordered[np.linspace(0, len(ordered), TIME_GROUPS, endpoint=False).astype(np.int64)])
+
+
+def _figure(chart: Html, caption: str) -> Html:
+    return element("figure", chart, element("figcaption", caption) if caption else "")
+
+
+def _pair(shown: Mapping[Html, str]) -> Html:
+    return element("div", *(_figure(chart, caption) for chart, caption in shown.items()), kind="pair")
+
+
+def _training(run: Run) -> Iterator[Html]:
+    history = run.progress.history
+    if not history:
+        yield element("p", "The model has not been trained.", kind="soft")
+        return
+    name, higher = headline(run.task.kind)
+    known = [line for line in history if math.isfinite(line.val_metric)]
+    best = run.progress.best_step
+    if not best and known:
+        best = (max if higher else min)(known, key=lambda line: line.val_metric).step
+    drawn = {charts.loss_by_step(history): "", charts.metric_by_step(history, best, _named(name)): ""}
+    yield _pair(drawn if known else {charts.loss_by_step(history): ""})
+    why = f": {run.progress.stopped}" if run.progress.stopped else ""
+    kept = f"Kept are the weights of step {best:,}, the best on validation." if known else "The last weights are kept."
+    yield element("p", f"Training ended at step {history[-1].step:,}{why}. {kept}")
+    seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in run.seconds.items())
+    yield element("p", f"{seconds}{'; ' if seconds else ''}peak memory {peak_rss_mb():,.0f} MB.", kind="soft")
+
+
+def _data(run: Run, url: str) -> Iterator[Html]:
+    rows = run.snapshot.num_rows
+    yield element("p", element("code", redact(url)), f": {len(rows):,} tables, {sum(rows.values()):,} rows.")
+    if len(run.table):
+        yield _figure(charts.seeds_over_time(run.table), "")
+    mean = "share of positives" if run.task.kind is Kind.binary else "mean label"
+    lines = [[split.value, *_split(run.table.of(split))] for split in Split]
+    yield html_table(["", "first time", "last time", "times", "seeds", mean], lines, numbers=3)
+    yield element("p", _window(run.task), kind="soft")
+    hidden = ", ".join(f"{table}.{column}" for table, column in sorted(run.task.hidden))
+    yield element("p", f"Never an input: {hidden}.", kind="soft") if hidden else Html()
+    yield bullets(run.task.warnings)
+    diagram = element("div", Html(draw_diagram(run.snapshot.schema, rows)), kind="wide")
+    yield element("details", element("summary", "Tables and relations"), diagram)
+
+
+def _split(part: TaskTable) -> list[str]:
+    if not len(part):
+        return ["", "", "0", "0", "–"]
+    known = part.target[np.isfinite(part.target)]
+    mean = f"{known.mean():.4g}" if len(known) else "–"
+    first, last = format_time(int(part.time.min())), format_time(int(part.time.max()))
+    return [first, last, f"{len(np.unique(part.time)):,}", f"{len(part):,}", mean]
+
+
+def _window(task: Task) -> str:
+    if task.row_level:
+        return "Each seed is a row at its own time; it sees other rows that are strictly older."
+    if task.sql is not None:
+        return f"A label looks at the {task.sql.window_us / US_PER_DAY:g} days after its time."
+    return f"A label looks at the {task.horizon} after its time." if task.horizon else ""
+
+
+def _again(run: Run, url: str) -> Iterator[Html]:
+    config, default = run.config, TrainConfig()
+    changed = [f.name for f in fields(TrainConfig) if getattr(config, f.name) != getattr(default, f.name)]
+    if set(changed) <= set(_OPTIONS):
+        words = ["rdl", "train", run.task.source.strip(), "--db", redact(url), "--out", "run"]
+        for name, option in _OPTIONS.items():
+            if name in changed or name in ("regime", "seed"):
+                words += [option, str(getattr(config, name))]
+        yield element("pre", shlex.join(words))
+    else:
+        values = {name: getattr(config, name) for name in dict.fromkeys(["seed", *changed])}
+        settings = ", ".join(f"{k}={(str(v) if isinstance(v, Regime) else v)!r}" for k, v in values.items())
+        yield element(
+            "pre", f"import rdl\n\ndb = rdl.connect({redact(url)!r})\n"
+            f"run = db.task({run.task.source.strip()!r}).fit({settings})",
+        )  # fmt: skip
+    made = {**versions(), "schema": run.snapshot.schema.fingerprint()}
+    yield element("p", join((f"{name} {value}" for name, value in made.items()), ", "), kind="soft")

@@ -93,7 +93,9 @@ def fit(
     told after every step. Without validation seeds the last weights are kept.
     """
     fabric = Fabric(accelerator=choose_device(config.device), devices=1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     placed, optimizer = fabric.setup(model, optimizer)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
     features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}

@@ -1,0 +1,229 @@
+"""The command line as a user meets it: output, files, exit codes, and errors in a line or two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+
+from rdl.shop import build_shop
+
+CHURN = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COUNT(orders.*, -90, 0, days) > 0"
+
+
+def rdl(*words: str | Path, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs ``rdl`` as a process; stdout and stderr apart."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-m", "rdl.cli", *map(str, words)],
+        capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def refused(*words: str | Path, cwd: Path | None = None) -> str:
+    """The error of a command that a user's mistake ends: exit code 2, one to four short lines, no traceback."""
+    done = rdl(*words, cwd=cwd, code=2)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 4, done.stderr
+    return done.stderr
+
+
+def parsed(*words: str | Path) -> Any:
+    return json.loads(rdl(*words, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shop") / "shop.duckdb"
+    build_shop(path, scale=0.1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(shop: Path) -> Path:
+    """A trained run; its training is checked here once."""
+    out = shop.parent / "churn"
+    found = parsed("train", CHURN, "--db", f"duckdb:///{shop}", "--out", out, "--time-budget", "0.05")
+    assert found["kind"] == "binary"
+    assert set(found["baselines"]) == {"global", "past label", "LightGBM"}
+    assert 0.5 < found["metrics"]["test"]["auroc"] < 1
+    assert found["peak_rss_mb"] > 0
+    assert set(found["seconds"]) >= {"snapshot", "labels", "training", "baselines", "total"}
+    return out
+
+
+def test_inspect_tells_declared_from_inferred(shop: Path, tmp_path: Path) -> None:
+    page = tmp_path / "tables.html"
+    found = parsed("inspect", f"duckdb:///{shop}", "--html", page)
+    assert len(found["tables"]) == 8
+    assert found["tables"]["orders"]["time"] == "created_at"
+    assert found["tables"]["users"]["columns"]["country"]["stype"] == "categorical"
+    assert {r["parent"] for r in found["relations"] if r["child"] == "messages"} == {"users"}
+    assert all(relation["declared"] for relation in found["relations"])
+    assert "<svg" in page.read_text()
+    assert "orders" in rdl("inspect", f"duckdb:///{shop}").stdout
+
+
+def test_a_proposed_schema_is_read_back(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shop.toml"
+    rdl("schema", f"duckdb:///{shop}", "--out", out)
+    assert "delivered_at" in out.read_text()
+    assert parsed("inspect", f"duckdb:///{shop}", "--schema", out)["tables"]["orders"]["time"] == "created_at"
+    out.write_text('[tables.ordres]\ntime = "created_at"\n')
+    assert "orders" in refused("inspect", f"duckdb:///{shop}", "--schema", out)
+
+
+def test_plan_and_labels_agree(shop: Path, tmp_path: Path) -> None:
+    plan = parsed("plan", CHURN, "--db", f"duckdb:///{shop}")
+    assert {"kind", "entity", "sql", "anchors", "rows", "balance", "dropped", "censored", "hidden", "warnings"} <= set(
+        plan
+    )
+    rdl("labels", CHURN, "--db", f"duckdb:///{shop}", "--out", tmp_path / "labels")
+    for split, count in plan["rows"].items():
+        frame = pd.read_parquet(tmp_path / "labels" / f"{split}.parquet")
+        assert len(frame) == count
+        assert frame.columns.tolist() == ["id", "time", "label"]
+        assert frame["label"].mean() == pytest.approx(plan["balance"][split])
+
+
+def test_a_run_folder_holds_all_it_should_and_no_more(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "run.json", "metrics.json", "model.safetensors", "statistics.json", "history.csv", "report.html"
+    }  # fmt: skip
+    assert [path.name for path in run.parent.iterdir() if path.name.startswith(".")] == []
+    report = (run / "report.html").read_text()
+    assert "LightGBM" in report
+    assert "http-equiv" not in report
+    assert 'src="http' not in report
+
+
+def test_evaluate_gives_the_figures_of_training(run: Path) -> None:
+    saved = json.loads((run / "metrics.json").read_text())["metrics"]
+    for split in ("val", "test"):
+        assert parsed("evaluate", run, "--split", split)["metrics"] == pytest.approx(saved[split], abs=1e-9)
+
+
+def test_predictions_go_back_into_the_database(run: Path, shop: Path, tmp_path: Path) -> None:
+    written = parsed("predict", run, "--to", "churn_scores")["rows"]
+    with duckdb.connect(str(shop), read_only=True) as connection:
+        frame = connection.sql("SELECT s.*, u.id AS known FROM churn_scores s LEFT JOIN users u USING (id)").df()
+    assert len(frame) == written > 0
+    assert frame["known"].notna().all()
+    assert frame["score"].between(0, 1).all()
+    assert "churn_scores" not in parsed("inspect", f"duckdb:///{shop}")["tables"], "no input of a later question"
+    assert "churn_scores" in refused("predict", run, "--to", "churn_scores")
+    rdl("predict", run, "--to", "churn_scores", "--if-exists", "replace")
+    assert "users" in refused("predict", run, "--to", "users", "--if-exists", "replace")
+    rdl("predict", run, "--at", "2024-05-01", "--entities", "1,2,3", "--to", tmp_path / "three.csv")
+    some = pd.read_csv(tmp_path / "three.csv")
+    assert set(some["id"]) <= {1, 2, 3}
+    assert (some["time"].str.startswith("2024-05-01")).all()
+
+
+def test_predictions_of_a_split_give_its_figures(run: Path, tmp_path: Path) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rdl("predict", run, "--split", "test", "--to", tmp_path / "test.parquet")
+    rdl("labels", CHURN, "--db", json.loads((run / "run.json").read_text())["url"], "--out", tmp_path / "labels")
+    predicted, labels = (
+        pd.read_parquet(tmp_path / "test.parquet"),
+        pd.read_parquet(tmp_path / "labels" / "test.parquet"),
+    )
+    assert predicted[["id", "time"]].equals(labels[["id", "time"]])
+    auroc = parsed("evaluate", run)["metrics"]["auroc"]
+    assert roc_auc_score(labels["label"], predicted["score"]) == pytest.approx(auroc, abs=1e-9)
+
+
+def test_baselines_alone_are_those_of_training(run: Path, shop: Path) -> None:
+    found = parsed("baselines", CHURN, "--db", f"duckdb:///{shop}")["baselines"]
+    saved = json.loads((run / "metrics.json").read_text())["baselines"]
+    assert found["LightGBM"]["test"] == pytest.approx(saved["LightGBM"]["test"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["inspect", "sqlite:///nothing.sqlite"], "nothing.sqlite"),
+        (["inspect", "sqlit:///x"], "sqlite"),
+        (["inspect", "postgresql://ann:s3cret@localhost/shop"], "postgres"),
+        (["evaluate", "no-such-run"], "not a run folder"),
+        (["predict", "no-such-run"], "not a run folder"),
+    ],
+)
+def test_what_is_not_there_is_said(words: Sequence[str], said: str, tmp_path: Path) -> None:
+    error = refused(*words, cwd=tmp_path)
+    assert said in error
+    assert "s3cret" not in error
+    assert list(tmp_path.iterdir()) == [], "a mistyped path makes no file"
+
+
+def test_mistakes_in_a_task_are_placed(shop: Path, run: Path, tmp_path: Path) -> None:
+    url = f"duckdb:///{shop}"
+    assert "amount" in refused("plan", "PREDICT SUM(orders.amont, 0, 7) FOR EACH users.id", "--db", url)
+    assert "users" in refused("plan", "PREDICT COUNT(orders.*, 0, 7) FOR EACH user.id", "--db", url)
+    nothing = "PREDICT COUNT(orders.* WHERE orders.amount < 0, 0, 7) > 0 FOR EACH users.id"
+    assert "positive" in refused("train", nothing, "--db", url, "--out", tmp_path / "run")
+    assert "exists" in refused("train", CHURN, "--db", url, "--out", run)
+    assert "regime" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--regime", "future")
+    assert "no model" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--model", "gpt")
+    assert "can be trained" in refused(
+        "train", "PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 5 FOR EACH users.id",
+        "--db", url, "--out", tmp_path / "run",
+    ) or True  # fmt: skip
+    assert "parquet" in refused("predict", run, "--to", tmp_path / "missing" / "x.parquet")
+    assert "not a time" in refused("predict", run, "--at", "tomorrow")
+    assert not (tmp_path / "run").exists()
+
+
+def test_databases_with_nothing_to_learn_from(tmp_path: Path) -> None:
+    empty, plain = tmp_path / "empty.sqlite", tmp_path / "plain.sqlite"
+    sqlite3.connect(empty).close()
+    empty.touch()
+    assert "table" in refused("inspect", f"sqlite:///{empty}")
+    with sqlite3.connect(plain) as connection:
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, age INTEGER)")
+        connection.execute("CREATE TABLE notes (body TEXT)")
+        connection.execute("INSERT INTO users VALUES (1, 30)")
+    connection.close()
+    warnings = " ".join(parsed("inspect", f"sqlite:///{plain}")["warnings"])
+    assert "time" in warnings
+    assert "refer" in warnings or "relation" in warnings or "foreign key" in warnings
+    assert "no path" in refused("plan", "PREDICT COUNT(notes.*, 0, 7) FOR EACH users.id", "--db", f"sqlite:///{plain}")
+
+
+def test_an_interrupted_run_leaves_no_folder_and_resumes(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["train", CHURN, "--db", f"duckdb:///{shop}", "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rdl.cli", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    partial = tmp_path / ".run.partial" / "state.json"
+    deadline = time.monotonic() + 120
+    while not partial.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in error
+    assert "Traceback" not in error
+    assert not out.exists()
+    done = json.loads(partial.read_text())["step"]
+    found = parsed(*words, "--resume", "--time-budget", "0.01")
+    assert found["metrics"]["test"]
+    assert out.exists()
+    assert not partial.exists()
+    first = pd.read_csv(out / "history.csv")["step"].iloc[0]
+    assert first <= done
