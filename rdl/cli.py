@@ -186,11 +186,11 @@ def train(
                 "seconds": run.seconds,
                 "peak_rss_mb": peak_rss_mb(),
                 "run": str(out),
-            }  # fmt: skip
+            }
         )
     elif not quiet:
         _say(f"{bound.kind} for each {bound.definition.entity}, regime {regime}")
-        _say(figures_table(bound.kind, run.metrics, run.baselines))
+        _say(figures_table(bound.kind, {"model": run.metrics, **run.baselines}))
         _say(verdict(bound.kind, run.metrics, run.baselines))
         _say(f"{run.seconds['total']:.0f} s; {out}/report.html shows more.")
 
@@ -270,8 +270,7 @@ def baselines(
     if as_json:
         _print_json({"kind": bound.kind, "regime": regime, "baselines": found})
     else:
-        (first, *_), rest = found, {name: figures for name, figures in list(found.items())[1:]}
-        _say(figures_table(bound.kind, found[first], rest))
+        _say(figures_table(bound.kind, found))
 
 
 @app.command()

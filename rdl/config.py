@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,7 +32,7 @@ class TrainConfig:
     """The share of vector entries dropped in training."""
     batch_size: int = 256
     """Seeds a training step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """The peak of AdamW's learning rate, which falls along a cosine."""
     weight_decay: float = 1e-2
     """AdamW's weight decay."""
@@ -39,7 +40,7 @@ class TrainConfig:
     """Passes over the training seeds."""
     min_steps: int = 400
     """Training steps, at least: few seeds are passed over more often."""
-    max_steps: int = 2_000
+    max_steps: int = 1_000
     """Training steps, at most: many seeds are passed over less often, or in part."""
     patience: int = 8
     """Evaluations without a better validation figure before training stops."""
@@ -47,13 +48,15 @@ class TrainConfig:
     """The decay of the running average of the weights that is evaluated and kept."""
     time_budget_min: float | None = None
     """Minutes after which training stops with the best model so far; None for no limit."""
+    threads: int = max(1, (os.cpu_count() or 1) // 2)
+    """PyTorch's threads on a CPU. Half of the cores by default: on busy cores more threads stall, not speed up."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or another accelerator that Lightning Fabric knows."""
 
     def __post_init__(self) -> None:
         if not self.fanouts or min(self.fanouts) < 1:
             raise ConfigError(f"fanouts {self.fanouts}: give at least one hop, each of one child or more")
-        for name in ("channels", "batch_size", "max_epochs", "min_steps", "max_steps", "patience"):
+        for name in ("channels", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if self.time_budget_min is not None and self.time_budget_min <= 0:

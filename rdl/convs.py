@@ -22,51 +22,55 @@ class Conv(Protocol):
         ...
 
 
-#: Where the learned time constants of :class:`Aggregate` begin, in days.
+#: Where the learned time constants of :class:`Aggregate` begin, and the fixed ones of its counts, in days.
 TIME_CONSTANTS_DAYS = (30.0, 365.0)
+COUNT_CONSTANTS_DAYS = (7.0, 30.0, 90.0, 365.0)
 
 
 class Aggregate(nn.Module):
-    """The messages at each target, several ways at once: ``[targets, width · channels + 1]``.
+    """The messages at each target, several ways at once: ``[targets, width · channels + counts]``.
 
-    Mean; means weighted by exp(−(age − age of the newest) / τ) for learned τ, so that what is recent counts more however
-    stale all of it is; the newest alone; the maximum; and log(1 + count). Zeros where no message arrives.
+    Mean; means weighted by exp(−(age − age of the newest) / τ) for learned τ, so that what is recent counts more,
+    however stale all of it is; the newest alone; the maximum; and as counts log(1 + degree), whatever was sampled of
+    it, and log(1 + Σ exp(−age / τ)) for fixed τ. Zeros where no message arrives.
     """
 
     width = 3 + len(TIME_CONSTANTS_DAYS)
+    counts = 1 + len(COUNT_CONSTANTS_DAYS)
 
     def __init__(self) -> None:
         super().__init__()
         self.log_constant = nn.Parameter(torch.tensor(TIME_CONSTANTS_DAYS).log())
 
-    def forward(self, source: Tensor, age_days: Tensor, edges: Tensor, num_targets: int) -> Tensor:
+    def forward(self, source: Tensor, age_days: Tensor, edges: Tensor, degree: Tensor) -> Tensor:
         """``source`` ``[N, channels]`` and its age ``[N]``; ``edges`` int64 ``[2, E]``, targets ascending and each
-        target's messages from the newest to the oldest."""
-        count = torch.bincount(edges[1], minlength=num_targets)
-        offsets = count.cumsum(0) - count
-        number = count.to(source.dtype).unsqueeze(1)
-        some = (number > 0).to(source.dtype)
+        target's messages from the newest to the oldest; ``degree`` int64 ``[targets]``."""
+        sampled = torch.bincount(edges[1], minlength=len(degree))
+        offsets = sampled.cumsum(0) - sampled
+        number = sampled.to(source.dtype).unsqueeze(1)
         age = age_days[edges[0]]
         newest = offsets.clamp(max=len(age) - 1)
         parts = [
             embedding_bag(edges[0], source, offsets, mode="sum") / number.clamp(min=1),
-            source[edges[0, newest]] * some,
+            source[edges[0, newest]] * (number > 0),
             embedding_bag(edges[0], source, offsets, mode="max"),
         ]
         behind = (age - age[newest][edges[1]]).clamp(min=0)
-        for constant in self.log_constant.exp():
-            weight = torch.exp(-behind / constant)
-            total = torch.zeros(num_targets, dtype=weight.dtype, device=weight.device).index_add(0, edges[1], weight)
-            weighted = embedding_bag(edges[0], source, offsets, mode="sum", per_sample_weights=weight)
+        weights = torch.exp(-behind.unsqueeze(1) / self.log_constant.exp())
+        totals = source.new_zeros(len(degree), weights.size(1)).index_add(0, edges[1], weights)
+        for weight, total in zip(weights.T, totals.T, strict=True):
+            weighted = embedding_bag(edges[0], source, offsets, mode="sum", per_sample_weights=weight.contiguous())
             parts.append(weighted / total.clamp(min=1e-6).unsqueeze(1))
-        return torch.cat([*parts, number.log1p()], dim=1)
+        recent = torch.exp(-age.clamp(min=0).unsqueeze(1) / age.new_tensor(COUNT_CONSTANTS_DAYS))
+        counts = source.new_zeros(len(degree), recent.size(1)).index_add(0, edges[1], recent)
+        return torch.cat([*parts, degree.to(source.dtype).log1p().unsqueeze(1), counts.log1p()], dim=1)
 
 
 class HeteroSAGE(nn.Module):
     """GraphSAGE (Hamilton et al., 2017) on a heterogeneous graph, with several aggregations at once.
 
-    h′ᵥ = hᵥ + ReLU(norm(W_table · hᵥ + Σ over edge types e of W_e · aggregateₑ({hᵤ : u → v of type e}))), where a child's
-    only parent is taken as it is and a parent's children are aggregated by :class:`Aggregate`.
+    h′ᵥ = hᵥ + ReLU(norm(W_table · hᵥ + Σ over edge types e of W_e · aggregateₑ({hᵤ : u → v of type e}))), where a
+    child's only parent is taken as it is and a parent's children are aggregated by :class:`Aggregate`.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ class HeteroSAGE(nn.Module):
         self.own = nn.ModuleList(nn.Linear(channels, channels) for _ in tables)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in tables)
         self.messages = nn.ModuleList(
-            nn.Linear(Aggregate.width * channels + 1 if type_.to_parent else channels, channels, bias=False)
+            nn.Linear(
+                Aggregate.width * channels + Aggregate.counts if type_.to_parent else channels, channels, bias=False
+            )
             for type_ in types
         )
         self.aggregates = nn.ModuleList(Aggregate() for _ in types)
@@ -96,7 +102,8 @@ class HeteroSAGE(nn.Module):
             source = nodes[type_.source]
             if type_.to_parent:
                 aggregate = self.aggregates[self._types[type_]]
-                messages = aggregate(source, subgraph.age_days[type_.source], edges, len(updated[type_.target]))
+                degree = subgraph.degrees[type_][: len(updated[type_.target])]
+                messages = aggregate(source, subgraph.age_days[type_.source], edges, degree)
                 updated[type_.target] = updated[type_.target] + weight(messages)
             else:
                 updated[type_.target] = updated[type_.target].index_add(0, edges[1], weight(source[edges[0]]))

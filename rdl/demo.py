@@ -15,7 +15,7 @@ QUESTION = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COU
 
 
 def run_demo(folder: Path, *, seed: int = 0, scale: float = 1.0) -> FittedRun:
-    """Builds ``folder``/shop.duckdb, trains a churn model as ``folder``/churn and writes ``churn_scores`` into the shop.
+    """Builds ``folder``/shop.duckdb, trains the churn model ``folder``/churn and writes ``churn_scores`` into the shop.
 
     Raises ConfigError where the shop or the run is there already.
     """
@@ -36,7 +36,7 @@ def run_demo(folder: Path, *, seed: int = 0, scale: float = 1.0) -> FittedRun:
     console.print(f"[bold]The question[/]: {QUESTION}", highlight=False)
     task = db.task(QUESTION)
     run = task.fit(out=run_folder, seed=seed)
-    console.print(figures_table(task.kind, run.metrics, run.baselines))
+    console.print(figures_table(task.kind, {"model": run.metrics, **run.baselines}))
     console.print(verdict(task.kind, run.metrics, run.baselines), highlight=False)
     scores = run.predict_arrow()
     db.write("churn_scores", scores, if_exists="replace")

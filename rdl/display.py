@@ -120,26 +120,21 @@ def watcher() -> Watcher:
     return Bars() if console.is_terminal or console.is_jupyter else Silent()
 
 
-def figures_table(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> Table:
-    """The headline figure and the others, the model beside the baselines, the best test figure in bold."""
+def figures_table(kind: Kind, rows: Mapping[str, Figures]) -> Table:
+    """The headline figure on validation and test and the others on test, a line each of ``rows``; the best in bold."""
     main, higher = headline(kind)
-    rows = {"model": metrics, **baselines}
-    names = [name for name in metrics.get("val") or metrics.get("test") or {} if name != main]
+    names = [name for name in next(iter(rows.values())).get("test", {}) if name != main]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
-    for name in (main, *names):
-        for split in ("val", "test"):
-            if name == main or split == "test":
-                table.add_column(f"{split} {name}", justify="right")
-    found = [f.get("test", {}).get(main, math.nan) for f in rows.values()]
+    columns = [("val", main), ("test", main), *(("test", name) for name in names)]
+    for split, name in columns:
+        table.add_column(f"{split}\n{name.replace('_', ' ')}", justify="right", no_wrap=True)
+    found = [figures.get("test", {}).get(main) for figures in rows.values()]
     known = [value for value in found if value is not None and not math.isnan(value)]
-    best = (max(known) if higher else min(known)) if known else None
+    best = (max if higher else min)(known, default=None)
     for label, figures in rows.items():
-        cells = [_figure(figures, "val", main), _figure(figures, "test", main)]
-        cells += [_figure(figures, "test", name) for name in names]
-        table.add_row(
-            label, *cells, style="bold" if best is not None and figures.get("test", {}).get(main) == best else None
-        )
+        leads = best is not None and figures.get("test", {}).get(main) == best
+        table.add_row(label, *(_figure(figures, *column) for column in columns), style="bold" if leads else None)
     return table
 
 

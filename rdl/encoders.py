@@ -31,13 +31,13 @@ class Encoder(Protocol):
         ...
 
     def forward(self, columns: Tensor, gaps_us: Tensor, known: Tensor) -> Tensor:
-        """``columns`` ``[N, channels]`` joined with the gaps ``[N, T]`` (seed's time − row's times; ``known`` says which
-        exist) → ``[N, channels]``."""
+        """``columns`` ``[N, channels]`` joined with the gaps ``[N, T]`` (seed's time − row's times; ``known`` says
+        which exist) → ``[N, channels]``."""
         ...
 
 
 class WeightedEncoder(StypeEncoder):
-    """A linear map of its own for each column, over what :meth:`expand` makes of the values: ``[N, columns, channels]``."""
+    """A linear map of its own for each column over what :meth:`expand` makes of it: ``[N, columns, channels]``."""
 
     width: int
 

@@ -29,7 +29,8 @@ class Parts:
 class RelationalModel(nn.Module):
     """A heterogeneous temporal graph network.
 
-    ``masked`` are label columns by (table, column): a cell of theirs is NULL to a seed unless its row is strictly older.
+    ``masked`` are label columns by (table, column): a cell of theirs is NULL to a seed unless its row is strictly
+    older.
     """
 
     def __init__(self, parts: Parts, masked: Collection[tuple[str, str]] = ()) -> None:

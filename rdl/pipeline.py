@@ -93,7 +93,7 @@ class Database:
 
     def inspect(self) -> Inspection:
         """Tables, keys, relations, times and types: what is declared, what was inferred, and what looks wrong."""
-        return inspect(self.reader, self.declared, self.proposals, self.schema, self.snapshot.report)
+        return inspect(self.reader, self.declared, self.proposals, self.schema, self.snapshot.report, self.snapshot)
 
     def task(self, query: str | os.PathLike[str], *, parameters: Mapping[str, object] | None = None) -> BoundTask:
         """The question ``query``: its text, the path of a ``.pql`` file, a RelBench task folder, or, on a RelBench

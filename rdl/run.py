@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import rdl
 from rdl import features
 from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_json, read_weights, write_json, write_weights
 from rdl.config import Regime, TrainConfig
+from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.graph import TemporalGraph
 from rdl.losses import Objective
@@ -76,6 +76,7 @@ class Run:
     ) -> None:
         """Trains the model; see :func:`rdl.train.fit`."""
         started = time.perf_counter()
+        torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
         inputs = Inputs(self.table, self.task.entity, self.task.row_level, packed, sampler, self.objective)
@@ -113,6 +114,7 @@ class Run:
         return self._predict(seeds)
 
     def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
+        torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         return predict(self.model, packed, sampler, seeds, self.objective)
 
@@ -168,7 +170,12 @@ class Run:
             for name, entry in read_json(folder / "statistics.json").items()
         }
         model = _model(task, snapshot, statistics, config)
-        model.load_state_dict(read_weights(folder / "model.safetensors"))
+        try:
+            model.load_state_dict(read_weights(folder / "model.safetensors"))
+        except RuntimeError:
+            raise ConfigError(
+                f"{folder} holds a model of another make: its weights do not fit", hint="train the run again."
+            ) from None
         figures = read_json(folder / "metrics.json")
         with (folder / "history.csv").open() as file:
             history = [
@@ -218,9 +225,12 @@ def peak_rss_mb() -> float:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that figures depend on."""
-    packages = ("torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
-    return {
-        "rdl": rdl.__version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
+    packages = ("rdl", "torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -68,16 +68,19 @@ class EdgeType:
 class Subgraph:
     """A forest: one tree a seed, the seed's row at its root.
 
-    ``rows[table]`` int64 ``[N]`` are row numbers and ``seed[table]`` int64 ``[N]`` the seed each node belongs to, nodes in
-    order of hops; ``num_nodes[table][h]`` of them are at most h hops away. ``age_days[table]`` float32 ``[N]`` is the
-    seed's time less the row's own, 0 where the table is timeless. ``edges[type]`` int64 ``[2, E]`` are (source
+    ``rows[table]`` int64 ``[N]`` are row numbers and ``seed[table]`` int64 ``[N]`` the seed each node belongs to, nodes
+    in order of hops; ``num_nodes[table][h]`` of them are at most h hops away. ``age_days[table]`` float32 ``[N]`` is
+    the seed's time less the row's own, 0 where the table is timeless. ``edges[type]`` int64 ``[2, E]`` are (source
     node, target node), targets ascending; the first ``num_edges[type][h]`` of them have a target at most h hops away.
+    ``degrees[type]`` int64 ``[targets]`` says, for types that go to parents, how many children each target really has
+    at its seed's cut, sampled or not.
     """
 
     seeds: Seeds
     rows: Mapping[str, Tensor]
     seed: Mapping[str, Tensor]
     edges: Mapping[EdgeType, Tensor]
+    degrees: Mapping[EdgeType, Tensor]
     age_days: Mapping[str, Tensor]
     num_nodes: Mapping[str, list[int]]
     num_edges: Mapping[EdgeType, list[int]]
@@ -90,6 +93,7 @@ class _Growth:
     rows: dict[str, list[Tensor]] = field(default_factory=dict)
     seed: dict[str, list[Tensor]] = field(default_factory=dict)
     edges: dict[EdgeType, list[Tensor]] = field(default_factory=dict)
+    degrees: dict[EdgeType, list[tuple[int, Tensor]]] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
 
     def add(self, table: str, rows: Tensor, seed: Tensor) -> int:
@@ -153,6 +157,7 @@ class Sampler:
             rows,
             seed,
             {type_: torch.cat(pieces, dim=1) for type_, pieces in growth.edges.items()},
+            {type_: _dense(pieces, growth.size[type_.target]) for type_, pieces in growth.degrees.items()},
             {table: self._age_days(table, rows[table], seeds.time[seed[table]]) for table in rows},
             {table: [size.get(table, 0) for size in nodes] for table in growth.rows},
             {type_: [size.get(type_, 0) for size in edges] for type_ in growth.edges},
@@ -184,13 +189,14 @@ class Sampler:
 
         A child is not led back to the parent it was just reached from: that node is known already.
         """
-        if at.reached_over is not None and at.reached_over.relation == type_.relation and at.reached_over.to_parent:
-            if not type_.to_parent:
-                return None
+        came = at.reached_over
+        if came is not None and came.relation == type_.relation and came.to_parent and not type_.to_parent:
+            return None
         link = self.graph.links[type_.relation]
         limit = self._limit(type_, seeds, limits)[at.seed]
         if type_.to_parent:
-            target, rows = recent_children(link, at.rows, limit, fanout)
+            target, rows, degree = recent_children(link, at.rows, limit, fanout)
+            growth.degrees.setdefault(type_, []).append((at.first, degree))
         else:
             rows = link.parent[at.rows].long()
             target = torch.nonzero((rows >= 0) & (rows < limit)).squeeze(1)
@@ -204,8 +210,17 @@ class Sampler:
         return _Frontier(type_.source, first, rows, seed, type_)
 
 
-def recent_children(link: Link, parents: Tensor, limit: Tensor, fanout: int) -> tuple[Tensor, Tensor]:
-    """The newest ``fanout`` children below ``limit`` of each parent: (position in ``parents`` ascending, child rows).
+def _dense(pieces: list[tuple[int, Tensor]], size: int) -> Tensor:
+    """One tensor ``[size]`` of pieces that each begin at a number, zeros elsewhere."""
+    whole = torch.zeros(size, dtype=torch.int64, device=pieces[0][1].device)
+    for first, piece in pieces:
+        whole[first : first + len(piece)] = piece
+    return whole
+
+
+def recent_children(link: Link, parents: Tensor, limit: Tensor, fanout: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The newest ``fanout`` children below ``limit`` of each parent: (position in ``parents`` ascending, child rows),
+    and how many there are of each parent ``[N]`` in all.
 
     ``parents`` and ``limit`` are int64 ``[N]``. Children come newest first.
     """
@@ -217,7 +232,8 @@ def recent_children(link: Link, parents: Tensor, limit: Tensor, fanout: int) -> 
         middle = (low + high) // 2
         below = (link.children[middle.clamp(max=last)] < limit) & (low < high)
         low, high = torch.where(below, middle + 1, low), torch.where(below, high, middle)
-    taken = (low - start).clamp(max=fanout)
+    degree = low - start
+    taken = degree.clamp(max=fanout)
     target = torch.repeat_interleave(taken)
     rank = torch.arange(len(target), device=parents.device) - (taken.cumsum(0) - taken)[target]
-    return target, link.children[low[target] - 1 - rank].long()
+    return target, link.children[low[target] - 1 - rank].long(), degree

@@ -89,8 +89,8 @@ def fit(
 ) -> Progress:
     """Trains ``model`` in place and leaves it with the averaged weights that were best on validation.
 
-    With ``partial``, the state is kept there after every evaluation, and with ``resume`` taken from there. ``listen`` is
-    told after every step. Without validation seeds the last weights are kept.
+    With ``partial``, the state is kept there after every evaluation, and with ``resume`` taken from there. ``listen``
+    is told after every step. Without validation seeds the last weights are kept.
     """
     fabric = Fabric(accelerator=choose_device(config.device), devices=1)
     optimizer = torch.optim.AdamW(

@@ -26,7 +26,7 @@ ROWS = 600
 def late(
     tables: Mapping[str, pa.Table], relations: Sequence[Relation] = (), sample_rows: int = 100_000
 ) -> list[Proposal]:
-    schema = reflect(tables, relations, {name: ("id",) for name in tables})
+    schema = reflect(tables, relations, dict.fromkeys(tables, ("id",)))
     proposals = propose(MemoryReader(tables, rows_a_batch=1000), schema, sample_rows=sample_rows)
     return [proposal for proposal in proposals if proposal.kind == "known_at"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rdl import features
 from rdl.clock import NEVER, US_PER_DAY
-from rdl.convs import Aggregate
+from rdl.convs import COUNT_CONSTANTS_DAYS, Aggregate
 from rdl.encoders import DECAY_DAYS, gap_features, gaps
 from rdl.features import Features
 from rdl.graph import TemporalGraph
@@ -142,8 +142,8 @@ def test_aggregates_are_those_of_a_loop() -> None:
     edges = torch.tensor([[0, 1, 2, 3, 5], [0, 0, 0, 2, 2]])
     aggregate = Aggregate()
     with torch.no_grad():
-        found = aggregate(source, age, edges, 3)
-    assert found.shape == (3, Aggregate.width * 3 + 1)
+        found = aggregate(source, age, edges, torch.tensor([7, 0, 2]))
+    assert found.shape == (3, Aggregate.width * 3 + Aggregate.counts)
     assert not found[1].any(), "no message, all zeros"
     for target, rows in ((0, [0, 1, 2]), (2, [3, 5])):
         messages, ages = source[rows], age[rows]
@@ -151,7 +151,8 @@ def test_aggregates_are_those_of_a_loop() -> None:
         for constant in aggregate.log_constant.detach().exp():
             weight = torch.exp(-(ages - ages[0]) / constant)
             parts.append((weight[:, None] * messages).sum(0) / weight.sum())
-        parts.append(torch.tensor([len(rows)]).float().log1p())
+        parts.append(torch.tensor([7.0 if target == 0 else 2.0]).log1p())
+        parts.append(torch.stack([torch.exp(-ages / days).sum().log1p() for days in COUNT_CONSTANTS_DAYS]))
         assert torch.allclose(found[target], torch.cat(parts), atol=1e-5)
 
 

@@ -131,6 +131,15 @@ def test_numbering_is_by_hop_and_targets_ascend(number: int) -> None:
         time = torch.full((5,), 15 * US_PER_DAY)
         subgraph = Sampler(graph, (3, 2, 2))(Seeds("users", torch.tensor([0, 1, 2, 3, 0]), time, time))
     assert subgraph.num_nodes["users"][0] == 5
+    for type_, degree in subgraph.degrees.items():
+        assert type_.to_parent
+        assert len(degree) == len(subgraph.rows[type_.target])
+        sampled = (
+            torch.bincount(subgraph.edges[type_][1], minlength=len(degree)) if type_ in subgraph.edges else 0 * degree
+        )
+        known = graph.links[type_.relation].parent[graph.time[type_.source] <= 15 * US_PER_DAY]
+        true = torch.bincount(known[known >= 0].long(), minlength=graph.num_rows[type_.target])
+        assert torch.equal(degree[sampled > 0], true[subgraph.rows[type_.target]][sampled > 0])
     for type_, edges in subgraph.edges.items():
         assert (edges[1].diff() >= 0).all()
         for hop, count in enumerate(subgraph.num_edges[type_]):

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rdl import clock
+from rdl.errors import SchemaError
 from rdl.extract import micros
 from rdl.infer.proposal import Proposal
 from rdl.infer.sample import Sample
@@ -124,11 +125,12 @@ def _timed(
     schema: Schema, table: Table, columns: Sequence[Column], sample: Sample, *, whole: bool = True
 ) -> tuple[clock.Times, pa.Table]:
     """The rows of a table, all of them or the sample, and the time of each."""
-    assert table.time is not None
-    needed = table.time.through[0] if table.time.through else (table.time.column,)
+    if (time := table.time) is None:
+        raise SchemaError(f"table {table.name!r} has no time column")
+    needed = time.through[0] if time.through else (time.column,)
     names = list(dict.fromkeys((*needed, *(column.name for column in columns))))
     rows = sample.columns(table.name, names) if whole else sample.rows(table.name)
-    return row_times(schema, sample, table.name, table.time, rows), rows
+    return row_times(schema, sample, table.name, time, rows), rows
 
 
 def _record(column: Column, begun: clock.Times, ended: clock.Times) -> _Record | None:
