@@ -127,7 +127,7 @@ def labels(
     as_json: Json = False,
 ) -> None:
     """The labels of a task as Parquet files: the entity's own key, time and label."""
-    from rdl.checkpoint import NewFolder
+    from rdl.folders import NewFolder
     from rdl.query import Split
 
     bound = _connect(db, schema).task(task)

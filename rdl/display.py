@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,11 +19,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from rdl import train
 from rdl.labels import Plan
-from rdl.metrics import headline
 from rdl.query.task import Kind
-from rdl.run import Figures
+
+if TYPE_CHECKING:  # a picture of progress needs no torch
+    from rdl import train
+    from rdl.run import Figures
 
 #: Everything for people goes to stderr: stdout is for what was asked.
 console = Console(stderr=True)
@@ -122,6 +123,8 @@ def watcher() -> Watcher:
 
 def figures_table(kind: Kind, rows: Mapping[str, Figures]) -> Table:
     """The headline figure on validation and test and the others on test, a line each of ``rows``; the best in bold."""
+    from rdl.metrics import headline
+
     main, higher = headline(kind)
     names = [name for name in next(iter(rows.values())).get("test", {}) if name != main]
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -26,23 +26,23 @@ import numpy as np
 import pyarrow as pa
 
 from rdl import infer, labels, schema_file
-from rdl.checkpoint import NewFolder, read_json
 from rdl.clock import to_us
 from rdl.config import Regime, TrainConfig
 from rdl.database import open_reader
 from rdl.database.reader import IfExists, Reader
 from rdl.display import Watcher, watcher
 from rdl.errors import ConfigError, did_you_mean
-from rdl.graph import TemporalGraph
+from rdl.folders import NewFolder, read_json
 from rdl.inspection import Inspection, inspect
 from rdl.query import Kind, Split, Task, TaskTable, read_manifest, read_task
-from rdl.report import write_report
-from rdl.run import Figures, Run, baseline_figures
 from rdl.schema import Schema
 from rdl.snapshot import Snapshot, load_or_build
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what trains a model is imported where one is trained: looking at a database needs no torch
     import pandas as pd
+
+    from rdl.graph import TemporalGraph
+    from rdl.run import Figures, Run
 
 
 def connect(
@@ -89,6 +89,8 @@ class Database:
 
     def graph(self) -> TemporalGraph:
         """Rows as nodes, foreign keys as edges, ordered by time."""
+        from rdl.graph import TemporalGraph
+
         return TemporalGraph.build(self.snapshot)
 
     def inspect(self) -> Inspection:
@@ -147,7 +149,9 @@ class BoundTask:
 
     def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
         """The baselines' metrics by name and split."""
-        config = TrainConfig(regime=Regime(regime), seed=seed)
+        from rdl.run import baseline_figures
+
+        config = _config({"regime": regime, "seed": seed})
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
 
     def fit(
@@ -164,6 +168,8 @@ class BoundTask:
         ``settings`` are those of :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
         to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
         """
+        from rdl.run import Run
+
         started = time.perf_counter()
         config = _config(settings)
         folder = NewFolder(Path(out)) if out else None
@@ -182,8 +188,7 @@ class BoundTask:
         fitted = FittedRun(self, run, Path(out) if out else None)
         if folder is not None:
             with folder as filling:
-                run.save(filling, url=self.db.url)
-                write_report(run, filling / "report.html", url=self.db.url)
+                fitted.write(filling)
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
         return fitted
@@ -247,9 +252,15 @@ class FittedRun:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Saves the run as the new folder ``path``. Raises ConfigError where it exists or cannot be written."""
         with NewFolder(Path(path)) as filling:
-            self.run.save(filling, url=self.task.db.url)
-            write_report(self.run, filling / "report.html", url=self.task.db.url)
+            self.write(filling)
         self.path = Path(path)
+
+    def write(self, folder: Path) -> None:
+        """Writes the run's files and its report into the existing ``folder``."""
+        from rdl.report import write_report
+
+        self.run.save(folder, url=self.task.db.url)
+        write_report(self.run, folder / "report.html", url=self.task.db.url)
 
 
 def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = None) -> FittedRun:
@@ -258,6 +269,8 @@ def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = N
     Raises ConfigError where the folder is not a run, and what :func:`connect` raises. Give ``url`` where the saved one
     lacks its password.
     """
+    from rdl.run import Run
+
     folder = Path(path)
     facts = read_json(folder / "run.json")
     schema = Schema.from_json(facts["schema"])

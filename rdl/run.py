@@ -19,10 +19,11 @@ import torch
 
 from rdl import features
 from rdl.baselines import fit_baselines
-from rdl.checkpoint import read_json, read_weights, write_json, write_weights
+from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
+from rdl.folders import read_json, write_json
 from rdl.graph import TemporalGraph
 from rdl.losses import Objective
 from rdl.metrics import evaluate
