@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import json
 import platform
 import resource
 import sys
@@ -81,8 +82,15 @@ class Run:
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
         inputs = Inputs(self.table, self.task.entity, self.task.row_level, packed, sampler, self.objective)
-        self.progress = fit(self.model, inputs, self.config, partial=partial, resume=resume, listen=listen)
+        self.progress = fit(
+            self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
+        )
         self.seconds["training"] = self.progress.seconds
+
+    def _identity(self) -> str:
+        """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
+        config = {**asdict(self.config), "time_budget_min": None, "device": "", "threads": 0}
+        return json.dumps([self.task.source, self.snapshot.schema.fingerprint(), config], sort_keys=True, default=str)
 
     def score(self, *, baselines: bool = True) -> None:
         """Fills ``metrics`` for validation and test and, by default, ``baselines``, under the run's regime."""

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rdl.checkpoint import read_state, write_state
 from rdl.config import Regime, TrainConfig
+from rdl.errors import ConfigError
 from rdl.features import Features
 from rdl.losses import Objective
 from rdl.metrics import evaluate, headline
@@ -59,6 +60,7 @@ class Progress:
     best_step: int = 0
     best: float = math.nan
     stopped: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,14 @@ def fit(
     *,
     partial: Path | None = None,
     resume: bool = False,
+    identity: str = "",
     listen: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Trains ``model`` in place and leaves it with the averaged weights that were best on validation.
 
-    With ``partial``, the state is kept there after every evaluation, and with ``resume`` taken from there. ``listen``
-    is told after every step. Without validation seeds the last weights are kept.
+    With ``partial``, the state is kept there after every evaluation, and with ``resume`` taken from there; ``identity``
+    says what the run is of, and a state of another is refused with ConfigError. ``listen`` is told after every step.
+    Without validation seeds the last weights are kept.
     """
     fabric = Fabric(accelerator=choose_device(config.device), devices=1)
     optimizer = torch.optim.AdamW(
@@ -102,7 +106,7 @@ def fit(
     sampler = inputs.sampler.to(fabric.device)
     train, val = inputs.table.of("train"), _subset(inputs.table.of("val"), MAX_VALIDATION_SEEDS)
     batches = _Batches(train, inputs, config, fabric.device)
-    progress = Progress(total_steps=batches.total_steps)
+    progress = Progress(total_steps=batches.total_steps, identity=identity)
     state = _State(model, average, optimizer)
     if resume and partial is not None:
         progress = state.load(partial, progress)
@@ -223,6 +227,11 @@ class _State:
         if kept is None:
             return fresh
         parts, values = kept
+        if values["identity"] != fresh.identity:
+            raise ConfigError(
+                f"{folder} is an interrupted run of another question, database or setting",
+                hint="give the command it was started with, or leave --resume out to begin anew.",
+            )
         self.model.load_state_dict(parts["model"])
         self.average.load_state_dict(parts["average"])
         self.best = parts.get("best")

@@ -97,6 +97,13 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(inputs: tuple[Snapshot, 
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_state_of_another_run_is_refused(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+    snapshot, given = inputs
+    fit(fresh(snapshot), given, CONFIG, partial=tmp_path / "p", identity="one")
+    with pytest.raises(ConfigError, match="another question"):
+        fit(fresh(snapshot), given, CONFIG, partial=tmp_path / "p", identity="other", resume=True)
+
+
 def test_a_time_budget_is_kept(inputs: tuple[Snapshot, Inputs]) -> None:
     snapshot, given = inputs
     config = TrainConfig(channels=16, fanouts=(8,), batch_size=64, min_steps=1000, max_steps=1000, time_budget_min=1e-6)
