@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch_frame import TensorFrame
+from torch_geometric.data import HeteroData
 
 from rdl.schema import Relation
 from rdl.snapshot import Snapshot
@@ -74,6 +76,22 @@ class TemporalGraph:
             {table: time.to(device) for table, time in self.time.items()},
             {relation: link.to(device) for relation, link in self.links.items()},
         )
+
+    def to_hetero_data(self, frames: Mapping[str, TensorFrame] | None = None) -> HeteroData:
+        """The graph as PyG's ``HeteroData``: ``num_nodes``, ``time`` (int64 µs) and, from ``frames``, ``tf`` for each
+        table; ``edge_index`` int64 ``[2, links]`` for each relation as (child, "key", parent), and back as (parent,
+        "rev_key", child), where key is the relation's columns joined by "+"."""
+        data = HeteroData()
+        for table, count in self.num_rows.items():
+            data[table].num_nodes, data[table].time = count, self.time[table]
+            if frames is not None and table in frames:
+                data[table].tf = frames[table]
+        for relation, link in self.links.items():
+            child = torch.nonzero(link.parent >= 0).squeeze(1)
+            edges, key = torch.stack([child, link.parent[child].long()]), "+".join(relation.key)
+            data[relation.child, key, relation.parent].edge_index = edges
+            data[relation.parent, f"rev_{key}", relation.child].edge_index = edges.flip(0)
+        return data
 
     def __repr__(self) -> str:
         rows, links = sum(self.num_rows.values()), sum(len(link.children) for link in self.links.values())
