@@ -111,7 +111,7 @@ class Bars:
     def step(self, progress: train.Progress) -> None:
         """See :class:`Watcher`."""
         last = progress.history[-1] if progress.history else None
-        note = f"loss {last.train_loss:.4f}  val {last.val_metric:.4f}  best {progress.best:.4f}" if last else ""
+        note = f"loss {last.train_loss:.4f}, on validation {last.val_loss:.4f}, {last.val_metric:.4f}" if last else ""
         if self._current is not None:
             self._bars.update(self._current, completed=progress.step, total=progress.total_steps, note=note)
 

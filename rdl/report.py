@@ -236,11 +236,11 @@ def _training(run: Run) -> Iterator[Html]:
     if not history:
         yield element("p", "The model has not been trained.", kind="soft")
         return
-    name, higher = headline(run.task.kind)
-    known = [line for line in history if math.isfinite(line.val_metric)]
+    name, _ = headline(run.task.kind)
+    known = [line for line in history if math.isfinite(line.val_loss)]
     best = run.progress.best_step
     if not best and known:
-        best = (max if higher else min)(known, key=lambda line: line.val_metric).step
+        best = min(known, key=lambda line: line.val_loss).step
     drawn = {charts.loss_by_step(history): "", charts.metric_by_step(history, best, _named(name)): ""}
     yield _pair(drawn if known else {charts.loss_by_step(history): ""})
     why = f": {run.progress.stopped}" if run.progress.stopped else ""

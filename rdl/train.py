@@ -27,7 +27,7 @@ from rdl.losses import Objective
 from rdl.metrics import evaluate, headline
 from rdl.model import RelationalModel
 from rdl.predict import predict, seeds_of
-from rdl.query.task import TaskTable
+from rdl.query.task import Kind, TaskTable
 from rdl.sampler import Sampler, Seeds
 
 #: Training pauses to look at validation about this many times, but not more often than this many steps apart.
@@ -40,11 +40,13 @@ STALE_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One line of ``history.csv``: the mean training loss since the last one, and the validation figures."""
+    """One line of ``history.csv``: the mean training loss since the last one, and on validation the loss, by which the
+    weights to keep are chosen, and the headline metric."""
 
     step: int
     seconds: float
     train_loss: float
+    val_loss: float
     val_metric: float
     learning_rate: float
 
@@ -130,9 +132,9 @@ def fit(
         if progress.step % batches.per_evaluation == 0 or progress.step == progress.total_steps or over:
             mean_loss = float(torch.stack(losses).mean())
             losses.clear()
-            metric = _validate(average.module, inputs, features, sampler, train, val, config)
-            progress.history.append(Evaluation(progress.step, progress.seconds, mean_loss, metric, rate))
-            _judge(progress, inputs.objective, config, over, state)
+            judged = _validate(average.module, inputs, features, sampler, train, val, config)
+            progress.history.append(Evaluation(progress.step, progress.seconds, mean_loss, *judged, rate))
+            _judge(progress, config, over, state)
             if partial is not None:
                 state.save(partial, progress)
         listen(progress)
@@ -141,12 +143,14 @@ def fit(
     return progress
 
 
-def _judge(progress: Progress, objective: Objective, config: TrainConfig, over: bool, state: _State) -> None:
-    """Keeps the weights where validation is better than ever, and says why training stops where it does."""
-    metric, higher = progress.history[-1].val_metric, headline(objective.kind)[1]
-    better = math.isnan(progress.best) or (metric > progress.best if higher else metric < progress.best)
-    if better or math.isnan(metric):
-        progress.best, progress.best_step = metric, progress.step
+def _judge(progress: Progress, config: TrainConfig, over: bool, state: _State) -> None:
+    """Keeps the weights where the validation loss is less than ever, and says why training stops where it does.
+
+    The loss judges rather than a metric of ranks: on few rows that is erratic, and blind to overconfidence.
+    """
+    loss = progress.history[-1].val_loss
+    if math.isnan(loss) or not loss >= progress.best:
+        progress.best, progress.best_step = loss, progress.step
         state.best = {name: value.detach().clone() for name, value in state.average.module.state_dict().items()}
     since = sum(evaluation.step > progress.best_step for evaluation in progress.history)
     if over:
@@ -165,14 +169,15 @@ def _validate(
     train: TaskTable,
     val: TaskTable,
     config: TrainConfig,
-) -> float:
-    """The headline metric on the validation seeds; NaN where there are none."""
+) -> tuple[float, float]:
+    """The loss in the label's own units and the headline metric on the validation seeds; NaN where there are none."""
     if not len(val):
-        return math.nan
+        return math.nan, math.nan
     seeds = seeds_of(val, inputs.entity, config.regime, strictly=inputs.strictly)
     predicted = predict(model, features, sampler, seeds, inputs.objective)
     figures = evaluate(inputs.objective.kind, val.target, predicted, train_target=train.target)
-    return figures[headline(inputs.objective.kind)[0]]
+    kind = inputs.objective.kind
+    return figures["log_loss" if kind is Kind.binary else "mae"], figures[headline(kind)[0]]
 
 
 class _Batches:

@@ -32,7 +32,9 @@ from tests.tiny import MemoryReader
 QUERY = "PREDICT SUM(orders.amount, 0, 30, days) > '<b>'\nFOR EACH users.id"
 SCHEMA = Schema({"users": Table("users", (Column("id", Dtype.integer, Stype.identifier),), ("id",))})
 URL = "postgresql://ann:s3cret@host/shop"
-HISTORY = [Evaluation(step, step / 10, 1 / step, value, 1e-3) for step, value in ((20, 0.6), (40, 0.9), (60, 0.7))]
+HISTORY = [
+    Evaluation(step, step / 10, 1 / step, 1 - value, value, 1e-3) for step, value in ((20, 0.6), (40, 0.9), (60, 0.7))
+]
 
 
 def seeds(kind: Kind, anchors: int, users: int = 60) -> tuple[TaskTable, np.ndarray]:
@@ -180,7 +182,7 @@ def test_odd_predictions_are_drawn(tmp_path: Path, kind: Kind) -> None:
 
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
-    history = [replace(line, val_metric=math.nan) for line in HISTORY]
+    history = [replace(line, val_loss=math.nan, val_metric=math.nan) for line in HISTORY]
     found = report(run_of(progress=Progress(history=history)), tmp_path)
     assert "The last weights are kept." in found.words
     assert "validation AUROC" not in found.words
