@@ -26,9 +26,9 @@ class TrainConfig:
     """The seed of every random number: the same seed gives the same model."""
     channels: int = 64
     """The width of node vectors."""
-    fanouts: tuple[int, ...] = (16, 4)
+    fanouts: tuple[int, ...] = (64, 4)
     """The most recent children sampled a relation, by hop; as many layers of message passing."""
-    dropout: float = 0.3
+    dropout: float = 0.2
     """The share of vector entries dropped in training."""
     batch_size: int = 256
     """Seeds a training step."""

@@ -34,6 +34,9 @@ from rdl.sampler import Sampler, Seeds
 EVALUATIONS, MIN_STEPS_BETWEEN_EVALUATIONS = 25, 20
 #: Validation seeds looked at in each pause, at most; the final figures use all of them.
 MAX_VALIDATION_SEEDS = 20_000
+#: Weights are judged once this share of the steps is done: before that they are still near where they began, and the
+#: loss of a few hundred validation rows may like them for their caution alone.
+RIPE_SHARE = 0.2
 #: The share of training seeds that see an older database in the frozen regime, as its validation and test seeds do.
 STALE_SHARE = 0.5
 
@@ -61,6 +64,7 @@ class Progress:
     history: list[Evaluation] = field(default_factory=list)
     best_step: int = 0
     best: float = math.nan
+    ripe: bool = False
     stopped: str = ""
     identity: str = ""
 
@@ -149,10 +153,12 @@ def _judge(progress: Progress, config: TrainConfig, over: bool, state: _State) -
     The loss judges rather than a metric of ranks: on few rows that is erratic, and blind to overconfidence.
     """
     loss = progress.history[-1].val_loss
-    if math.isnan(loss) or not loss >= progress.best:
+    ripe = progress.step >= RIPE_SHARE * progress.total_steps
+    if math.isnan(loss) or not progress.ripe or loss < progress.best:
+        progress.ripe = ripe
         progress.best, progress.best_step = loss, progress.step
         state.best = {name: value.detach().clone() for name, value in state.average.module.state_dict().items()}
-    since = sum(evaluation.step > progress.best_step for evaluation in progress.history)
+    since = sum(evaluation.step > progress.best_step for evaluation in progress.history) if progress.ripe else 0
     if over:
         progress.stopped = "the time budget is spent"
     elif since >= config.patience:
