@@ -79,7 +79,7 @@ def fit_baselines(
         raise ConfigError("there are no training seeds to fit baselines on", hint="give the task an earlier SPLIT AT.")
     fits: dict[str, Callable[[], tuple[Mapping[str, Floats], Mapping[str, object]]]] = {
         "global": lambda: _fit_global(task, table),
-        "past label": lambda: _fit_past_label(task, table, Regime(regime)),
+        "past label": lambda: _fit_past_label(task, snapshot, table, Regime(regime)),
         "LightGBM": lambda: _LightGbm(task, snapshot, table, Regime(regime), seed).fit(),
     }
     fitted = {}
@@ -92,17 +92,23 @@ def fit_baselines(
     return fitted
 
 
-def past_labels(task: Task, table: TaskTable, cuts: Rows) -> Floats:
+def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) -> Floats:
     """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none.
 
-    A label is known once its window has closed: time + horizon ≤ cut. Labels of a row-level task belong to one row
-    each, so none has an earlier one.
+    A label is known once its window has closed: time + horizon ≤ cut. The rows of a row-level task have one label
+    each: there it is that of the newest strictly older row of the same parent over the table's first foreign key (the
+    user's last click), NaN throughout where the label columns are hidden or the table has no foreign key.
     """
     found = np.full(len(table), np.nan)
-    labelled = np.where(np.isfinite(table.target), table.entity, -1)
+    owner = table.entity
     if task.row_level:
-        return found
-    newest = Ranges(labelled, closing_times(task, table), table.entity, cuts).newest()
+        relations = snapshot.schema.relations_from(task.entity)
+        if not relations or not task.label_columns or task.label_columns & task.hidden:
+            return found
+        owner = snapshot.parent(relations[0])[table.entity].astype(np.int64)
+        cuts = np.minimum(cuts, table.time - 1)
+    labelled = np.where(np.isfinite(table.target), owner, -1)
+    newest = Ranges(labelled, closing_times(task, table), owner, cuts).newest()
     found[newest >= 0] = table.target[newest[newest >= 0]]
     return found
 
@@ -119,8 +125,10 @@ def _fit_global(task: Task, table: TaskTable) -> tuple[dict[str, Floats], dict[s
     return predictions, {"value": constant}
 
 
-def _fit_past_label(task: Task, table: TaskTable, regime: Regime) -> tuple[dict[str, Floats], dict[str, object]]:
-    past = past_labels(task, table, table.cuts(regime))
+def _fit_past_label(
+    task: Task, snapshot: Snapshot, table: TaskTable, regime: Regime
+) -> tuple[dict[str, Floats], dict[str, object]]:
+    past = past_labels(task, snapshot, table, table.cuts(regime))
     filled = np.where(np.isnan(past), _constant(task, table), past)
     parts = {split.value: table.split == number for number, split in ((1, Split.val), (2, Split.test))}
     shares = {name: float((~np.isnan(past[part])).mean()) if part.any() else 0.0 for name, part in parts.items()}

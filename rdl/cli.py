@@ -198,7 +198,7 @@ def train(
 @app.command()
 def evaluate(
     run: RunFolder,
-    split: Annotated[str, typer.Option(help="val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     db: Override = None,
     as_json: Json = False,
 ) -> None:
@@ -207,6 +207,8 @@ def evaluate(
 
     _check_split(split)
     found = load(run, url=db)
+    if found.data_changed:
+        _say("The data are not those the run was trained on: figures may differ.", style="yellow")
     figures = found.evaluate(split)
     if as_json:
         _print_json({"split": split, "regime": found.run.config.regime, "metrics": figures})
@@ -235,11 +237,15 @@ def predict(
         _check_split(split)
     if if_exists not in ("fail", "append", "replace"):
         raise ConfigError(f"--if-exists {if_exists!r}", hint="use fail, append or replace.")
+    if to is not None and Path(to).suffix not in SUFFIXES and (Path(to).suffix or os.sep in to):
+        raise ConfigError(f"cannot write {to!r}", hint="give a .parquet or .csv file, or the plain name of a table.")
     found = load(run, url=db)
     keys: Any = _names(entities)
     if entities is not None and Path(entities).suffix in SUFFIXES:
         keys = read_file(entities)
     rows = found.predict_arrow(split=split, at=at, entities=keys)
+    if keys is not None and rows.num_rows < len(keys):
+        _say(f"{len(keys) - rows.num_rows} of {len(keys)} entities are not eligible then: they have no prediction.")
     if to is None:
         typer.echo(json.dumps(rows.to_pylist(), default=str) if as_json else rows.to_pandas().to_string(index=False))
         return

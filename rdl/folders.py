@@ -35,8 +35,8 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file of a run folder. Raises ConfigError where it is not there or damaged."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path.parent} is not a run folder: {path.name} is not there") from None
+    except OSError as error:
+        raise ConfigError(f"{path.parent} is not a run folder: {path.name} cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}", hint="train the run again.") from None
 
@@ -50,6 +50,12 @@ class NewFolder:
     def __init__(self, path: Path) -> None:
         if path.exists():
             raise ConfigError(f"{path} exists already", hint="choose another --out, or remove it first.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be made: {error.strerror}", hint="choose another --out.") from None
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError(f"{path} cannot be made: {path.parent} is not writable", hint="choose another --out.")
         self.path, self.filling = path, path.with_name(f".{path.name}.{os.getpid()}.new")
 
     def __enter__(self) -> Path:

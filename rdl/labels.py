@@ -100,10 +100,12 @@ def seeds_at(task: Task, snapshot: Snapshot, time_us: int, entities: Rows | None
 
 def newest(task: Task, snapshot: Snapshot) -> int:
     """The time (µs) to predict at: AS OF where the query says it, else the newest time in the tables that the target
-    aggregates (in all tables, where it aggregates none)."""
+    aggregates, or where it aggregates none, in the entity's table (in all tables, where that is timeless)."""
     if task.as_of is not None:
         return task.as_of
     tables = {window.table for window in aggregates(task.target, nested=False)}
+    if not tables and snapshot.schema[task.entity].time is not None:
+        tables = {task.entity}
     return _extent(task, snapshot, sorted(tables or snapshot.schema.tables), anything=True)[1]
 
 
@@ -168,7 +170,9 @@ def _from_rows(task: Task, snapshot: Snapshot) -> _Found:
     lost = snapshot.num_rows[task.entity] - len(entity) if task.where is None else 0
     if task.split_by is not None:
         split = _split_words(snapshot, task.split_by)[entity]
-        return _Found(sql, entity, time, target, split, newest, newest, lost=lost)
+        # Statistics are fitted on what was known at the newest seed of training, the frozen regime cuts there too.
+        val_cut, test_cut = (int(time[(split >= 0) & (split <= last)].max(initial=clock.ALWAYS)) for last in (0, 1))
+        return _Found(sql, entity, time, target, split, val_cut, test_cut, lost=lost)
     if not timed:
         warning = f"{task.entity} has no time: its rows are split at random, 80/10/10, and all data count as known"
         split = split_hashed(entity)

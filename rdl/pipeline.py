@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -63,8 +64,16 @@ def connect(
 class Database:
     """A connected database: its schema, and the questions that can be asked of it."""
 
-    def __init__(self, reader: Reader, schema: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, reader: Reader, schema: str | os.PathLike[str] | None = None, *, saved: Schema | None = None
+    ) -> None:
+        """``saved`` is the schema of a run, taken as it is; nothing is inferred then."""
         self.reader, self.url = reader, reader.url
+        self.schema_file: Path | None = None
+        self.proposals: list[infer.Proposal] = []
+        if saved is not None:
+            self.declared = self.schema = saved
+            return
         self.declared = reader.reflect()
         self.proposals = infer.propose(reader, self.declared)
         self.schema = infer.apply(self.declared, self.proposals)
@@ -72,6 +81,9 @@ class Database:
         self.schema_file = Path(schema) if schema else default if default.is_file() else None
         if self.schema_file:
             self.schema = schema_file.read(self.schema_file, self.schema)
+
+    def _repr_html_(self) -> str:
+        return self.inspect()._repr_html_()
 
     def __repr__(self) -> str:
         return f"Database({self.url!r}: {len(self.schema.tables)} tables, {len(self.schema.relations)} relations)"
@@ -100,7 +112,7 @@ class Database:
     def task(self, query: str | os.PathLike[str], *, parameters: Mapping[str, object] | None = None) -> BoundTask:
         """The question ``query``: its text, the path of a ``.pql`` file, a RelBench task folder, or, on a RelBench
         database, the name of one of its tasks. Raises QueryError."""
-        return BoundTask(self, self._read(query, parameters))
+        return BoundTask(self, self._read(query, parameters), parameters)
 
     def _read(self, query: str | os.PathLike[str], parameters: Mapping[str, object] | None) -> Task:
         text = os.fspath(query)
@@ -126,8 +138,9 @@ class Database:
 class BoundTask:
     """A question on a database."""
 
-    def __init__(self, db: Database, task: Task) -> None:
+    def __init__(self, db: Database, task: Task, parameters: Mapping[str, object] | None = None) -> None:
         self.db, self.definition, self.kind = db, task, task.kind
+        self.parameters = dict(parameters or {})
 
     def __repr__(self) -> str:
         return f"BoundTask({self.kind}, for each {self.definition.entity})\n{self.definition.source.strip()}"
@@ -169,9 +182,11 @@ class BoundTask:
         to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
         """
         from rdl.run import Run
+        from rdl.train import choose_device
 
         started = time.perf_counter()
         config = _config(settings)
+        choose_device(config.device)
         folder = NewFolder(Path(out)) if out else None
         partial = folder.path.with_name(f".{folder.path.name}.partial") if folder else None
         with watcher() if watch is None else watch as watching:
@@ -197,8 +212,9 @@ class BoundTask:
 class FittedRun:
     """A trained model on its database."""
 
-    def __init__(self, task: BoundTask, run: Run, path: Path | None = None) -> None:
-        self.task, self.run, self.path = task, run, path
+    def __init__(self, task: BoundTask, run: Run, path: Path | None = None, *, data_changed: bool = False) -> None:
+        """``data_changed``: the data are not those the run was trained on, so its figures may differ."""
+        self.task, self.run, self.path, self.data_changed = task, run, path, data_changed
         self.metrics, self.baselines, self.seconds = run.metrics, run.baselines, run.seconds
 
     def __repr__(self) -> str:
@@ -218,7 +234,9 @@ class FittedRun:
         """Predictions: the entity's key columns, ``time``, and ``score`` (binary) or ``prediction`` (regression).
 
         Either for the seeds of ``split``, or for the eligible entities ``at`` a time (default: the newest in the
-        data), all of them or those whose keys are given. Raises ConfigError for a key that is not there.
+        data), all of them or those whose keys are given. A row-level question is asked of each row at its own time: of
+        those known by then whose label is unknown, or of all of them where none is. Raises ConfigError for a key that
+        is not there.
         """
         frame: pd.DataFrame = self.predict_arrow(split=split, at=at, entities=entities).to_pandas()
         return frame
@@ -244,7 +262,8 @@ class FittedRun:
                 missing = int((known < 0).sum())
                 raise ConfigError(f"{missing} of {len(known)} entities are not in {task.entity!r}")
             rows = labels.seeds_at(task, snapshot, moment, known)
-            times = np.full(len(rows), moment, np.int64)
+            own = task.row_level and snapshot.schema[task.entity].time is not None
+            times = snapshot.time(task.entity)[rows] if own else np.full(len(rows), moment, np.int64)
             values = self.run.predict_at(rows, times)
         name = "score" if task.kind is Kind.binary else "prediction"
         return _keyed(self.task, rows, times, {name: values})
@@ -259,8 +278,10 @@ class FittedRun:
         """Writes the run's files and its report into the existing ``folder``."""
         from rdl.report import write_report
 
-        self.run.save(folder, url=self.task.db.url)
-        write_report(self.run, folder / "report.html", url=self.task.db.url)
+        db = self.task.db
+        source = {"url": db.url, "data": db.reader.fingerprint(), "parameters": self.task.parameters}
+        self.run.save(folder, source=source)
+        write_report(self.run, folder / "report.html", url=db.url)
 
 
 def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = None) -> FittedRun:
@@ -273,14 +294,18 @@ def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = N
 
     folder = Path(path)
     facts = read_json(folder / "run.json")
-    schema = Schema.from_json(facts["schema"])
-    db = Database.__new__(Database)
-    reader = open_reader(url or facts["url"], tables=list(schema.tables))
-    db.reader, db.url, db.declared, db.proposals = reader, reader.url, schema, []
-    db.schema, db.schema_file = schema, None
-    task = db.task(facts["query"])
-    run = Run.open(folder, facts, task.definition, db.snapshot, task.labels)
-    return FittedRun(task, run, folder)
+    try:
+        schema = Schema.from_json(facts["schema"])
+        reader = open_reader(url or facts["url"], tables=list(schema.tables))
+        task = Database(reader, saved=schema).task(facts["query"], parameters=facts["parameters"])
+        asked = task.definition
+        if asked.sql is None and asked.split_by is None and (not asked.row_level or schema[asked.entity].time):
+            # The splits stay where they were in training, however much data have come since.
+            task.definition = dataclasses.replace(asked, split_at=(facts["val_cut_us"], facts["test_cut_us"]))
+        run = Run.open(folder, facts, task.definition, task.db.snapshot, lambda: task.labels)
+        return FittedRun(task, run, folder, data_changed=reader.fingerprint() != facts["data"])
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise ConfigError(f"{folder} is damaged: {error!r}", hint="train the run anew.") from None
 
 
 def _config(settings: Mapping[str, Any]) -> TrainConfig:

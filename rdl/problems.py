@@ -46,8 +46,8 @@ def _keys(schema: Schema, report: Report) -> Iterator[str]:
         yield "no relation between any tables: name the foreign keys as [[relations]] in the schema file."
     if keyless := [table.name for table in schema.tables.values() if not table.primary_key]:
         yield (
-            f"no primary key: {some(keyless)}; fine for rows that nothing refers to, but no query can be FOR EACH of "
-            "them: else give primary_key in the schema file."
+            f"no primary key: {some(keyless)}; fine for rows that nothing refers to, and predictions name their row "
+            "numbers: else give primary_key in the schema file."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
+import math
 import platform
 import resource
 import sys
@@ -44,7 +45,7 @@ class Run:
 
     task: Task
     snapshot: Snapshot
-    table: TaskTable
+    labels: Callable[[], TaskTable]
     config: TrainConfig
     statistics: Mapping[str, Statistics]
     objective: Objective
@@ -60,7 +61,13 @@ class Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed."""
         statistics = features.fit(snapshot, table.val_cut, task.hidden)
         objective = Objective.fit(task.kind, table.of(Split.train).target)
-        return Run(task, snapshot, table, config, statistics, objective, _model(task, snapshot, statistics, config))
+        model = _model(task, snapshot, statistics, config)
+        return Run(task, snapshot, lambda: table, config, statistics, objective, model)
+
+    @property
+    def table(self) -> TaskTable:
+        """The seeds with their labels; predicting at a time needs none."""
+        return self.labels()
 
     def packed(self) -> tuple[dict[str, Features], Sampler]:
         """The packed features and the sampler over the graph, made when first needed."""
@@ -127,15 +134,17 @@ class Run:
         packed, sampler = self.packed()
         return predict(self.model, packed, sampler, seeds, self.objective)
 
-    def save(self, folder: Path, *, url: str) -> None:
-        """Writes the run into the existing, empty ``folder``. No password of ``url`` is written."""
+    def save(self, folder: Path, *, source: Mapping[str, Any]) -> None:
+        """Writes the run into the existing, empty ``folder``; ``source`` says what it was asked of (no passwords)."""
         write_json(
             folder / "run.json",
             {
                 "query": self.task.source,
                 "kind": self.task.kind,
                 "entity": self.task.entity,
-                "url": url,
+                **source,
+                "val_cut_us": self.table.val_cut,
+                "test_cut_us": self.table.test_cut,
                 "regime": self.config.regime,
                 "schema": self.snapshot.schema.to_json(),
                 "schema_fingerprint": self.snapshot.schema.fingerprint(),
@@ -155,7 +164,9 @@ class Run:
             writer.writerows(asdict(line) for line in self.progress.history)
 
     @staticmethod
-    def open(folder: Path, facts: Mapping[str, Any], task: Task, snapshot: Snapshot, table: TaskTable) -> Run:
+    def open(
+        folder: Path, facts: Mapping[str, Any], task: Task, snapshot: Snapshot, labels: Callable[[], TaskTable]
+    ) -> Run:
         """The run in ``folder``, whose ``run.json`` holds ``facts``, on ``snapshot``.
 
         Raises ConfigError where a file is missing or damaged.
@@ -193,9 +204,17 @@ class Run:
             ]
         progress = Progress(history=history)
         return Run(
-            task, snapshot, table, config, statistics, objective, model, progress, figures["metrics"],
-            figures["baselines"], facts["seconds"],
+            task, snapshot, labels, config, statistics, objective, model, progress, _figures(figures["metrics"]),
+            {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"],
         )  # fmt: skip
+
+
+def _figures(saved: Mapping[str, Mapping[str, float | None]]) -> Figures:
+    """Figures as they were before JSON, which has no NaN."""
+    return {
+        split: {name: math.nan if value is None else value for name, value in found.items()}
+        for split, found in saved.items()
+    }
 
 
 def _model(

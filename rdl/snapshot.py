@@ -102,13 +102,13 @@ class Snapshot:
         names = columns or ["row"]
         if not isinstance(keys, pa.Table):
             if len(names) > 1:
-                raise ConfigError(f"a key of {table!r} is {len(names)} values", hint=f"give {', '.join(names)}.")
+                raise ConfigError(f"a key of {table!r} is {len(names)} values", hint=_keys_wanted(names))
             try:
                 keys = pa.table({names[0]: pa.array(keys)})
             except (pa.ArrowException, TypeError, ValueError):
                 raise ConfigError(f"keys of {table!r} of mixed or unknown types", hint="give one type.") from None
         if missing := [name for name in names if name not in keys.column_names]:
-            raise ConfigError(f"keys of {table!r} lack {', '.join(missing)}", hint=f"give {', '.join(names)}.")
+            raise ConfigError(f"keys of {table!r} lack {', '.join(map(repr, missing))}", hint=_keys_wanted(names))
         rows = pa.table({"row": np.arange(self.num_rows[table])})
         known = self._arrow[table].select(columns) if columns else rows
         return match(keys.select(names), known).rows
@@ -158,6 +158,10 @@ class Snapshot:
             added[name] = pa.array(parent, mask=none if none.any() else None)
         _refuse_alike(f"columns of table {table!r}", [*names, *added])
         return pa.table({**columns, **added})
+
+
+def _keys_wanted(names: Sequence[str]) -> str:
+    return f"give a table (a Parquet or CSV file) with the columns {', '.join(map(repr, names))}."
 
 
 def _fold(name: str) -> str:

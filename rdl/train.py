@@ -82,8 +82,13 @@ class Inputs:
 
 
 def choose_device(name: str) -> str:
-    """Fabric's accelerator for ``name``: ``auto`` takes a GPU where there is one."""
-    return "gpu" if name == "cuda" else name
+    """Fabric's accelerator for ``name``: ``auto`` takes a GPU where there is one. Raises ConfigError where there is no
+    such device."""
+    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name):
+        found = ", ".join(device for device, usable in there.items() if usable)
+        raise ConfigError(f"there is no device {name!r} here", hint=f"use one of {found}.")
+    return name
 
 
 def fit(
@@ -143,7 +148,7 @@ def fit(
                 state.save(partial, progress)
         listen(progress)
     model.load_state_dict(state.best or average.module.state_dict())
-    fabric.to_device(model)
+    model.to("cpu")  # where predictions find it, and the features
     return progress
 
 

@@ -6,6 +6,7 @@ import builtins
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -111,12 +112,27 @@ def test_a_past_label_is_the_newest_whose_window_had_closed(seed: int, n: int, f
     for at in range(n):
         closed = (table.entity == table.entity[at]) & (time + WEEK <= cuts[at]) & ~np.isnan(target)
         expected.append(target[closed][np.argmax(time[closed])] if closed.any() else np.nan)
-    assert np.array_equal(past_labels(CHURN, table, cuts), expected, equal_nan=True)
+    nothing = cast("Snapshot", None)
+    assert np.array_equal(past_labels(CHURN, nothing, table, cuts), expected, equal_nan=True)
 
 
-def test_rows_have_no_past_label_in_a_row_level_task() -> None:
-    table = labels(Kind.binary)
-    assert np.isnan(past_labels(replace(CHURN, row_level=True), table, table.time)).all()
+def test_the_past_label_of_a_row_is_its_parents_last_one_strictly_before(tmp_path: Path) -> None:
+    days = np.array([0, 1, 1, 2, 3, 3]) * US_PER_DAY
+    shown = pa.table({"user_id": [0, 0, 1, 0, 1, 0], "clicked": [1.0, 0, 1, 1, 0, 0], "at": pa.array(days)})
+    shown = shown.set_column(2, "at", shown["at"].cast(pa.timestamp("us")))
+    reader = MemoryReader(
+        {"users": pa.table({"id": [0, 1]}), "shown": shown},
+        keys={"users": "id"},
+        times={"shown": "at"},
+        relations=[("shown", "user_id", "users")],
+    )
+    table = TaskTable(np.arange(6), days, np.zeros(6, np.int8), shown["clicked"].to_numpy(), 0, 0)
+    asked = frozenset({("shown", "clicked")})
+    task = replace(CHURN, entity="shown", row_level=True, horizon=None, label_columns=asked, hidden=frozenset())
+    snapshot = reader.snapshot(tmp_path / "s")
+    found = past_labels(task, snapshot, table, table.time)
+    assert np.array_equal(found, [np.nan, 1, np.nan, 0, 1, 1], equal_nan=True)
+    assert np.isnan(past_labels(replace(task, hidden=asked), snapshot, table, table.time)).all()
 
 
 def test_the_frozen_regime_sees_nothing_after_the_cut(snapshot: Snapshot, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import duckdb
 import pandas as pd
 import pytest
 
+from rdl.checkpoint import read_state
 from rdl.cli import main
 from rdl.shop import build_shop
 
@@ -201,6 +202,10 @@ def test_mistakes_in_a_task_are_placed(shop: Path, run: Path, tmp_path: Path) ->
     assert "recommendation" in refused("train", ranking, "--db", url, "--out", tmp_path / "run")
     assert "parquet" in refused("predict", run, "--to", tmp_path / "missing" / "x.parquet")
     assert "not a time" in refused("predict", run, "--at", "tomorrow")
+    assert "no device" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--device", "foo")
+    assert "/proc" in refused("train", CHURN, "--db", url, "--out", "/proc/nowhere/run")
+    assert "plain name" in refused("predict", run, "--to", "scores.txt")
+    assert "cannot be read" in refused("plan", "missing.pql", "--db", url)
     assert not (tmp_path / "run").exists()
 
 
@@ -226,7 +231,7 @@ def test_an_interrupted_run_leaves_no_folder_and_resumes(shop: Path, tmp_path: P
     process = subprocess.Popen(
         [sys.executable, "-m", "rdl.cli", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    partial = tmp_path / ".run.partial" / "state.json"
+    partial = tmp_path / ".run.partial" / "state.safetensors"
     deadline = time.monotonic() + 120
     while not partial.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -236,7 +241,9 @@ def test_an_interrupted_run_leaves_no_folder_and_resumes(shop: Path, tmp_path: P
     assert "--resume" in error
     assert "Traceback" not in error
     assert not out.exists()
-    done = json.loads(partial.read_text())["step"]
+    kept = read_state(partial.parent)
+    assert kept is not None
+    done = kept[1]["step"]
     found = parsed(*words, "--resume", "--time-budget", "0.01")
     assert found["metrics"]["test"]
     assert out.exists()

@@ -233,9 +233,9 @@ def test_the_evidence_of_times() -> None:
     proposals = propose(MemoryReader(tables), reflect(tables))
     said = {proposal.what: proposal.evidence for proposal in proposals}
     assert said["cups.time = start_date"] == "named as when something began, never NULL"
-    assert said["prizes.time = cup_id.start_date"] == (
-        "every row has a known cups.start_date through cup_id; "
-        "if its rows are known only at the end, cups.end_date is their time"
+    assert said["prizes.time = cup_id.end_date"] == (
+        "every row has a known cups.end_date through cup_id; "
+        "where its rows are known from the beginning, cups.start_date is their time"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,3 +101,72 @@ def test_mistakes_are_named(top3: BoundTask, formula_one: Database, tmp_path: Pa
     (tmp_path / "there" / "run.json").write_text("{")
     with pytest.raises(ConfigError, match="damaged"):
         rdl.load(tmp_path / "there")
+
+
+@pytest.fixture
+def clicks(tmp_path: Path) -> Path:
+    """Impressions of a few users over a hundred days, clicked by taste."""
+    path, rng = tmp_path / "clicks.duckdb", np.random.default_rng(0)
+    user, day = rng.integers(0, 20, 2000), np.sort(rng.integers(0, 100, 2000))
+    clicked = rng.random(2000) < np.where(user % 2, 0.8, 0.2)
+    shown = pd.DataFrame({"id": range(2000), "user_id": user, "clicked": clicked, "day": day})
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)")
+        connection.execute("INSERT INTO users FROM range(20)")
+        connection.execute(
+            "CREATE TABLE shown (id INTEGER PRIMARY KEY, user_id INTEGER REFERENCES users(id), clicked BOOLEAN, "
+            "shown_at TIMESTAMP NOT NULL)"
+        )
+        connection.register("frame", shown)
+        connection.execute(
+            "INSERT INTO shown SELECT id, user_id, clicked, TIMESTAMP '2024-01-01' + INTERVAL (day) DAY FROM frame"
+        )
+    return path
+
+
+def test_a_row_is_asked_about_at_its_own_time_and_never_reads_its_own_label(clicks: Path, tmp_path: Path) -> None:
+    task = rdl.connect(f"duckdb:///{clicks}").task("PREDICT shown.clicked FOR EACH shown.id")
+    run = task.fit(out=tmp_path / "run", **FAST)
+    assert run.baselines["past label"]["test"]["auroc"] > 0.55
+    asked = list(range(1500, 2000, 50))
+    before = run.predict(entities=asked)
+    own = pd.concat([task.table(split) for split in ("train", "val", "test")]).set_index("id")["time"]
+    assert before["time"].tolist() == own[before["id"]].tolist()
+    assert before["time"].nunique() > 1
+    with duckdb.connect(str(clicks)) as connection:
+        connection.execute("UPDATE shown SET clicked = NOT clicked WHERE id = 1500")
+    flipped = rdl.load(tmp_path / "run")
+    assert flipped.data_changed
+    again = flipped.predict(entities=asked)
+    same_day = before["time"] <= before["time"].iloc[0]
+    assert before["id"].iloc[0] == 1500
+    assert again["score"][same_day].to_numpy() == pytest.approx(before["score"][same_day].to_numpy(), abs=1e-7)
+
+
+def test_newer_data_move_no_split_of_a_saved_run(clicks: Path, tmp_path: Path) -> None:
+    query = "PREDICT COUNT(shown.* WHERE shown.id >= :least, 0, 7, days) > 2 FOR EACH users.id EVERY 2 days"
+    task = rdl.connect(f"duckdb:///{clicks}").task(query, parameters={"least": 5})
+    run = task.fit(out=tmp_path / "run", baselines=False, **FAST)
+    assert not rdl.load(tmp_path / "run").data_changed
+    with duckdb.connect(str(clicks)) as connection:
+        connection.execute("INSERT INTO shown VALUES (2000, 1, true, '2024-08-01')")
+    later = rdl.load(tmp_path / "run")
+    assert later.data_changed
+    assert later.run.table.val_cut == run.run.table.val_cut
+    assert later.run.table.test_cut == run.run.table.test_cut
+    assert later.metrics["val"] == pytest.approx(run.metrics["val"], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("run.json", "{}"), ("run.json", "["), ("metrics.json", "[]"), ("history.csv", None), ("statistics.json", "{}"),
+     ("model.safetensors", "x")],
+)  # fmt: skip
+def test_damaged_runs_are_said_to_be(top3: BoundTask, tmp_path: Path, name: str, text: str | None) -> None:
+    top3.fit(out=tmp_path / "run", baselines=False, **{**FAST, "min_steps": 1, "max_steps": 1})
+    if text is None:
+        (tmp_path / "run" / name).unlink()
+    else:
+        (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(ConfigError):
+        rdl.load(tmp_path / "run").predict(split="test")

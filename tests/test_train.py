@@ -151,3 +151,12 @@ def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
 def test_settings_without_a_meaning_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         TrainConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_a_damaged_state_is_refused(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+    snapshot, given = inputs
+    fit(fresh(snapshot), given, CONFIG, partial=tmp_path / "p")
+    state = tmp_path / "p" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        fit(fresh(snapshot), given, CONFIG, partial=tmp_path / "p", resume=True)

@@ -85,7 +85,7 @@ def _own(table: Table, schema: Schema, sample: Sample) -> Proposal | None:
     for rank, column in ranked(table):
         values = sample.rows(table.name)[column.name]
         filled = 1 - values.null_count / max(len(values), 1)
-        if filled < (1.0 if rank == 1 else FILLED) or (len(values) > 10 and pc.count_distinct(values).as_py() == 1):
+        if filled < FILLED or (len(values) > 10 and pc.count_distinct(values).as_py() == 1):
             continue
         early = _early(table, column, schema, sample) if rank < 3 else 0.0
         if early > EARLY:
@@ -216,8 +216,14 @@ class _Walk:
         evidence = f"{rows} a known {holder}.{path.column} through {'+'.join(relation.key)}"
         if len(scored) > 1:
             evidence += f", the latest of {len(scored)} such times in {-share:.0%} of rows"
-        if ends := [column.name for column in self.schema[holder].columns if _is_end(column)]:
-            evidence += f"; if its rows are known only at the end, {holder}.{ends[0]} is their time"
+        for end in (column.name for column in self.schema[holder].columns if _is_end(column)):
+            # What belongs to something that lasts may be known only when it is over: later is the safe side.
+            late, early = self.times(name, TimePath(end, path.through)), self.times(name, path)
+            if float(np.mean(late == clock.NEVER)) <= 1 - FILLED and (late >= early).all():
+                evidence = evidence.replace(f"{holder}.{path.column}", f"{holder}.{end}")
+                evidence += f"; where its rows are known from the beginning, {holder}.{path.column} is their time"
+                path = TimePath(end, path.through)
+                break
         return path, Proposal("time", name, path, evidence, confidence=2 / 3)
 
     def holder(self, name: str, path: TimePath) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rdl.errors import QueryError
+from rdl.errors import ConfigError, QueryError
 from rdl.query.clauses import read_clauses
 from rdl.query.manifest import read_manifest
 from rdl.query.resolve import resolve_task
@@ -39,4 +39,4 @@ def _text(query: str | Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise QueryError(f"{path} cannot be read: {reason}", kind="no-file", text=str(path)) from None
+        raise ConfigError(f"{path} cannot be read: {reason}") from None
