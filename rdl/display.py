@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -147,20 +148,31 @@ def _figure(figures: Figures, split: str, name: str) -> str:
 
 
 def show_plan(plan: Plan) -> None:
-    """Prints a plan for people."""
-    facts = plan.to_json()
+    """Prints a plan for people, on stdout."""
+    out, facts = Console(soft_wrap=True, highlight=False), plan.to_json()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("split", "anchors", "rows", "balance"):
         table.add_column(name, justify="left" if name in ("split", "balance") else "right")
     for split in ("train", "val", "test"):
         cells = [facts[part].get(split) for part in ("anchors", "rows", "balance")]  # type: ignore[attr-defined]
         table.add_row(split, *(_cell(cell) for cell in cells))
-    console.print(f"[bold]{facts['kind']}[/] for each [bold]{facts['entity']}[/]")
-    console.print(str(facts["sql"]), highlight=False, markup=False, style="dim")
-    console.print(table)
-    console.print(f"dropped {facts['dropped']}, censored {facts['censored']}; hidden: {facts['hidden'] or 'nothing'}")
-    for warning in facts["warnings"]:  # type: ignore[attr-defined]
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+    out.print(f"[bold]{facts['kind']}[/] for each [bold]{facts['entity']}[/]")
+    out.print(_shortened(plan.sql), markup=False, style="dim")
+    out.print(table)
+    hidden = ", ".join(plan.hidden) or "nothing"
+    out.print(f"dropped {plan.dropped:,}, censored {plan.censored:,}; hidden: {hidden}", markup=False)
+    for warning in plan.warnings:
+        out.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def _shortened(sql: str) -> str:
+    """SQL with all but the first two and the last of a long list of anchors left out."""
+
+    def short(found: re.Match[str]) -> str:
+        lines = found[0].splitlines(keepends=True)
+        return found[0] if len(lines) < 6 else "".join([*lines[:2], f"  … {len(lines) - 3:,} more\n", lines[-1]])
+
+    return re.sub(r"(?:^ *\(TIMESTAMP .*\n)+", short, sql, flags=re.MULTILINE)
 
 
 def _cell(value: object) -> str:
