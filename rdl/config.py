@@ -27,7 +27,8 @@ class TrainConfig:
     channels: int = 64
     """The width of node vectors."""
     fanouts: tuple[int, ...] = (64, 4)
-    """The most recent children sampled a relation, by hop; as many layers of message passing."""
+    """The most recent children sampled a relation, where a path goes to children for the first time, the second, …;
+    as many hops and layers of message passing as there are numbers."""
     dropout: float = 0.2
     """The share of vector entries dropped in training."""
     batch_size: int = 256

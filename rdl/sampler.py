@@ -107,17 +107,21 @@ class _Growth:
 
 @dataclass(frozen=True, slots=True)
 class _Frontier:
-    """Nodes of one table reached over one edge type (None: the seeds), to be expanded next."""
+    """Nodes of one table reached over one edge type (None: the seeds), after so many steps to children, to be expanded
+    next."""
 
     table: str
     first: int
     rows: Tensor
     seed: Tensor
     reached_over: EdgeType | None
+    descents: int
 
 
 class Sampler:
-    """Samples subgraphs of ``fanouts[h]`` children a relation at hop h (parents are always followed).
+    """Samples subgraphs of as many hops as ``fanouts`` has: ``fanouts[d]`` children a relation where a path goes to
+    children for the d-th time, counted from 0; parents are always followed, and cost no fan-out. So a row-level seed,
+    which has parents alone, sees as much of their history as an entity sees of its own.
 
     Results depend on the seeds alone, not on their order or batch.
     """
@@ -138,15 +142,15 @@ class Sampler:
         limits: dict[tuple[str, bool], Tensor] = {}
         growth = _Growth()
         index = torch.arange(len(seeds), device=seeds.row.device)
-        frontiers = [_Frontier(seeds.table, growth.add(seeds.table, seeds.row, index), seeds.row, index, None)]
+        frontiers = [_Frontier(seeds.table, growth.add(seeds.table, seeds.row, index), seeds.row, index, None, 0)]
         nodes, edges = [dict(growth.size)], []
-        for fanout in self.fanouts:
+        for _ in self.fanouts:
             # Sorted by the targets' numbers, so that edges of one type have ascending targets.
             frontiers = [
                 reached
                 for frontier in frontiers
                 for type_ in self._outgoing.get(frontier.table, [])
-                if (reached := self._expand(frontier, type_, fanout, seeds, limits, growth)) is not None
+                if (reached := self._expand(frontier, type_, seeds, limits, growth)) is not None
             ]
             nodes.append(dict(growth.size))
             edges.append({type_: sum(piece.size(1) for piece in pieces) for type_, pieces in growth.edges.items()})
@@ -180,7 +184,6 @@ class Sampler:
         self,
         at: _Frontier,
         type_: EdgeType,
-        fanout: int,
         seeds: Seeds,
         limits: dict[tuple[str, bool], Tensor],
         growth: _Growth,
@@ -195,7 +198,7 @@ class Sampler:
         link = self.graph.links[type_.relation]
         limit = self._limit(type_, seeds, limits)[at.seed]
         if type_.to_parent:
-            target, rows, degree = recent_children(link, at.rows, limit, fanout)
+            target, rows, degree = recent_children(link, at.rows, limit, self.fanouts[at.descents])
             growth.degrees.setdefault(type_, []).append((at.first, degree))
         else:
             rows = link.parent[at.rows].long()
@@ -207,7 +210,7 @@ class Sampler:
         first = growth.add(type_.source, rows, seed)
         source = torch.arange(first, first + len(rows), device=rows.device)
         growth.edges.setdefault(type_, []).append(torch.stack([source, target + at.first]))
-        return _Frontier(type_.source, first, rows, seed, type_)
+        return _Frontier(type_.source, first, rows, seed, type_, at.descents + type_.to_parent)
 
 
 def _dense(pieces: list[tuple[int, Tensor]], size: int) -> Tensor:

@@ -56,7 +56,7 @@ def brute_force(snapshot: Snapshot, seeds: Seeds, seed: int, fanouts: tuple[int,
         time = int(snapshot.time(table)[row])
         return time != NEVER and (time < cut if strictly else time <= cut)
 
-    def grow(table: str, row: int, came: EdgeType | None, hop: int) -> list[tuple[object, ...]]:
+    def grow(table: str, row: int, came: EdgeType | None, hop: int, down: int) -> list[tuple[object, ...]]:
         if hop == len(fanouts):
             return []
         found: list[tuple[object, ...]] = []
@@ -65,18 +65,18 @@ def brute_force(snapshot: Snapshot, seeds: Seeds, seed: int, fanouts: tuple[int,
             if relation.parent == table:
                 rows = [int(r) for r in np.flatnonzero(parents == row)]
                 rows = [r for r in rows if visible(relation.child, r, strictly=seeds.strictly)]
-                steps = [(EdgeType(relation, True), r) for r in rows[::-1][: fanouts[hop]]]
+                steps = [(EdgeType(relation, True), r) for r in rows[::-1][: fanouts[down]]]
                 found += [((t, r),) for t, r in steps] + [
-                    ((t, r), *rest) for t, r in steps for rest in grow(relation.child, r, t, hop + 1)
+                    ((t, r), *rest) for t, r in steps for rest in grow(relation.child, r, t, hop + 1, down + 1)
                 ]
             back = came is not None and came.relation == relation and came.to_parent
             up = relation.child == table and not back and parents[row] >= 0
             if up and visible(relation.parent, int(parents[row]), strictly=False):
                 step = (EdgeType(relation, False), int(parents[row]))
-                found += [(step,)] + [(step, *r) for r in grow(relation.parent, step[1], step[0], hop + 1)]
+                found += [(step,)] + [(step, *r) for r in grow(relation.parent, step[1], step[0], hop + 1, down)]
         return found
 
-    return grow(seeds.table, int(seeds.row[seed]), None, 0)
+    return grow(seeds.table, int(seeds.row[seed]), None, 0, 0)
 
 
 def paths(subgraph: Subgraph, seed: int) -> list[tuple[object, ...]]:

@@ -216,7 +216,7 @@ def test_keys_and_rows_are_inverse(tmp_path: Path) -> None:
     assert snapshot.row_of("orders", [3, 4]).tolist() == [3, -1]
     with pytest.raises(ConfigError, match="is 2 values"):
         snapshot.row_of("pairs", [1])
-    with pytest.raises(ConfigError, match="lack b"):
+    with pytest.raises(ConfigError, match="lack 'b'"):
         snapshot.row_of("pairs", pa.table({"a": [1]}))
     with pytest.raises(ConfigError, match="mixed"):
         snapshot.row_of("users", [1, "a"])

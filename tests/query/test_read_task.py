@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl.clock import Span, to_us
-from rdl.errors import QueryError
+from rdl.errors import ConfigError, QueryError
 from rdl.query import Kind, read_task
 from rdl.query.expressions import Aggregate, ColumnRef, Compare, In, Literal, aggregates, walk
 from rdl.query.task import Task
@@ -210,7 +210,8 @@ def test_positions_refer_to_the_file(tmp_path: Path) -> None:
     assert str(error).splitlines()[1:3] == ["  */ FOR EACH usres.id", "              ^^^^^^^^"]
     path.write_text("PREDICT users.vip FOR EACH users.id", encoding="utf-8")
     assert read_task(path, SHOP).kind is Kind.binary
-    assert "cannot be read" in str(_refusal(str(tmp_path / "none.pql")))
+    with pytest.raises(ConfigError, match=r"none\.pql cannot be read"):
+        read_task(str(tmp_path / "none.pql"), SHOP)
 
 
 def _odd_schema(table: str, column: str) -> Schema:
