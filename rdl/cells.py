@@ -45,8 +45,7 @@ class Cells:
     def known(self, table: str, column: Column | None = None) -> clock.Times:
         """When each row of the table, or its cell in ``column``, was known."""
         times = self.snapshot.time(table)
-        ends = self.snapshot.schema[table].valid_until
-        told_by = column and (column.known_at or (column.name if column.name == ends else None))
+        told_by = column and self.snapshot.schema[table].told_by(column)
         return np.maximum(times, self.instants(table, told_by)) if told_by else times
 
     def instants(self, table: str, column: str) -> clock.Times:

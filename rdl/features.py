@@ -110,8 +110,8 @@ def fit(snapshot: Snapshot, cut_us: int, hidden: Collection[tuple[str, str]] = (
         times: list[str] = []
         for column in inputs(table, hidden):
             values = rows.column(column.name)
-            if column.known_at is not None:
-                unknown = _to_times(rows.column(column.known_at)) > cut_us
+            if (told_by := table.told_by(column)) is not None:
+                unknown = _to_times(rows.column(told_by)) > cut_us
                 values = pc.if_else(pa.array(unknown), pa.scalar(None, values.type), values)
             if column.stype is Stype.numerical:
                 numbers = to_numbers(values)
@@ -123,10 +123,10 @@ def fit(snapshot: Snapshot, cut_us: int, hidden: Collection[tuple[str, str]] = (
                 texts.append(column.name)
             elif column.stype is Stype.timestamp and pa.types.is_timestamp(values.type):
                 times.append(column.name)
-        late: dict[str, tuple[str, ...]] = {c.known_at: () for c in table.columns if c.known_at}
+        late: dict[str, tuple[str, ...]] = {source: () for c in table.columns if (source := table.told_by(c))}
         read = {*numerical, *categories, *texts, *times}
         for source in late:
-            late[source] = tuple(c.name for c in table.columns if c.known_at == source and c.name in read)
+            late[source] = tuple(c.name for c in table.columns if table.told_by(c) == source and c.name in read)
         fitted[name] = Statistics(
             numerical, categories, tuple(texts), tuple(times), {k: v for k, v in late.items() if v}
         )

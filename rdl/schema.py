@@ -95,6 +95,11 @@ class Table:
             f"table {self.name!r} has no column {column!r}", hint=did_you_mean(column, [c.name for c in self.columns])
         )
 
+    def told_by(self, column: Column) -> str | None:
+        """The column of this table that says when ``column`` became known: its ``known_at``, itself where it is the
+        end of the row, None where it was known with its row."""
+        return column.known_at or (column.name if column.name == self.valid_until else None)
+
     def __contains__(self, column: object) -> bool:
         return any(candidate.name == column for candidate in self.columns)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +17,7 @@ from torch_frame import stype
 
 from rdl.clock import NEVER, US_PER_DAY
 from rdl.features import Statistics, embed_text, fit, mask, pack, seasons, standardise
+from rdl.schema import Schema
 from rdl.snapshot import Snapshot
 from tests.tiny import MemoryReader
 
@@ -137,3 +139,12 @@ def test_what_is_known_later_is_not_in_the_statistics(tmp_path: Path) -> None:
     assert pack(snapshot, {"events": fitted})["events"].known_at[:, 0].tolist() == [
         (d + 1) * US_PER_DAY for d in (1, 2, 3, 4)
     ]
+
+
+def test_the_end_of_a_row_is_known_when_it_has_come(tmp_path: Path) -> None:
+    snapshot = events(tmp_path / "s", [1, 2, 3, 4], [1, 2, 3, 4], ["a", "a", "a", "a"])
+    table = replace(snapshot.schema.tables["events"], valid_until="until")
+    assert table.told_by(table["until"]) == "until"
+    assert table.told_by(table["value"]) is None
+    snapshot.schema = Schema({"events": table})
+    assert fit(snapshot, 4 * US_PER_DAY)["events"].late == {"until": ("until",)}
