@@ -48,7 +48,7 @@ def run_demo(folder: Path, *, seed: int = 0, scale: float = 1.0) -> FittedRun:
     console.print(f"\nDone in {time.perf_counter() - started:.0f} s. The whole story: {run_folder}/report.html")
     console.print("[bold]What to try next[/]")
     console.print(f"  rdl inspect {url}", highlight=False, markup=False)
-    for title, query in QUESTIONS[:3]:
+    for title, query in QUESTIONS[1:4]:
         name = title.split()[0].strip(",:").lower()
         console.print(f"  # {title}", highlight=False, markup=False, style="dim")
         console.print(
