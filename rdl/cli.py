@@ -165,7 +165,6 @@ def train(
 
     if model != "sage":
         raise ConfigError(f"there is no model {model!r}", hint="there is sage.")
-    _check_new(out)
     bound = _connect(db, schema).task(task)
     try:
         run = bound.fit(
@@ -289,11 +288,6 @@ def demo(
     from rdl.demo import run_demo
 
     run_demo(out, seed=seed, scale=scale)
-
-
-def _check_new(path: Path) -> None:
-    if path.exists():
-        raise ConfigError(f"{path} exists already", hint="choose another --out, or remove it first.")
 
 
 def _check_split(split: str) -> None:
