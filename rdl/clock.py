@@ -21,6 +21,11 @@ ALWAYS = int(np.iinfo(np.int64).min)
 #: The time of a row whose time is NULL: nobody knows when it became known, so it is never visible.
 NEVER = int(np.iinfo(np.int64).max)
 
+#: How an end that never comes is spelled in a column (infinity, 9999-12-31), and a beginning that ever was:
+#: the last microsecond of 9999 and the first of the year 1.
+NO_END = 253_402_300_799_999_999
+NO_BEGINNING = -62_135_596_800_000_000
+
 US_PER_SECOND = 1_000_000
 US_PER_DAY = 86_400 * US_PER_SECOND
 

@@ -16,39 +16,52 @@ __all__ = ["open_reader"]
 
 
 def open_reader(
-    url: str | os.PathLike[str], *, tables: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    url: str | os.PathLike[str],
+    *,
+    tables: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    views: Sequence[str] = (),
 ) -> Reader:
     """A reader of the database at ``url``: a URL, or the path of a SQLite or DuckDB file or of a folder.
 
-    ``tables`` keeps only the named tables and ``exclude`` leaves the named ones out; relations to a table that is
-    left out are left out with it. Raises DatabaseError where the database is not there or cannot be read, and,
-    when the tables are first looked at, for a name in ``tables`` or ``exclude`` that the database does not have.
+    ``tables`` keeps only the named tables (views among them) and ``exclude`` leaves the named ones out; relations to a
+    table that is left out are left out with it. ``views`` are read beside the tables, as tables without keys. Raises
+    DatabaseError where the database is not there or cannot be read, and, when the tables are first looked at, for a
+    name that the database does not have.
     """
     from rdl.database.url import SERVER_ENGINES, parse_url
 
     parsed = parse_url(url)
+    picked = {"tables": tables, "exclude": exclude, "views": views}
     if parsed.engine == "sqlite":
         from rdl.database.sqlite import SqliteReader
 
-        return SqliteReader(parsed, tables=tables, exclude=exclude)
+        return SqliteReader(parsed, **picked)
     if parsed.engine == "duckdb":
         from rdl.database.duckdb import DuckdbReader
 
-        return DuckdbReader(parsed, tables=tables, exclude=exclude)
+        return DuckdbReader(parsed, **picked)
     if parsed.engine == "folder":
         from rdl.database.folder import FolderReader
 
-        return FolderReader(parsed, tables=tables, exclude=exclude)
+        return FolderReader(parsed, **picked)
     if parsed.engine == "relbench":
         from rdl.database.relbench import RelbenchReader
 
-        return RelbenchReader(parsed, tables=tables, exclude=exclude)
+        return RelbenchReader(parsed, **picked)
     driver, extra = SERVER_ENGINES.get(parsed.engine, ("", ""))
     if driver and importlib.util.find_spec(driver) is None:
         raise DatabaseError(
             f"{parsed.redacted}: the driver {driver!r} is not installed", hint=f'pip install "rdl[{extra}]"'
         )
-    raise DatabaseError(
-        f"{parsed.redacted}: {parsed.engine} is not read yet",
-        hint="copy the tables to SQLite, DuckDB or Parquet files.",
-    )
+    if parsed.engine == "postgresql":
+        from rdl.database.postgresql import PostgresReader
+
+        return PostgresReader(parsed, **picked)
+    if parsed.engine in ("mysql", "mariadb"):
+        from rdl.database.mysql import MysqlReader
+
+        return MysqlReader(parsed, **picked)
+    from rdl.database.sqlalchemy import SqlalchemyReader
+
+    return SqlalchemyReader(parsed, **picked)

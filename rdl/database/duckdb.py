@@ -23,13 +23,10 @@ from rdl.database.registry import (
     written_now,
 )
 from rdl.database.scan import Scan, columns_of, prepare, quote, stream
-from rdl.database.selection import fitting, pick
+from rdl.database.selection import Place, fitting, names_of, pick
 from rdl.database.url import DatabaseUrl
 from rdl.errors import DatabaseError, did_you_mean
 from rdl.schema import Relation, Schema, Table
-
-Place = tuple[str, str]
-"""The schema and the name of a table, as the catalogue spells them."""
 
 
 class DuckdbReader:
@@ -59,7 +56,7 @@ class DuckdbReader:
             constraints = _constraints(connection, self._schemas)
         if not places:
             raise DatabaseError(f"{self.url} has no tables", hint="give a database that holds some.")
-        names = _names(places)
+        names = names_of(places)
         picked = pick(list(names.values()), self._tables, self._exclude, where=self.url)
         relations = [
             Relation(names[place], key, names.get((place[0], parent), parent), referred)
@@ -210,12 +207,6 @@ def _table(name: str, scan: Scan, declared: Iterable[tuple[str, tuple[str, ...]]
         if kind == "PRIMARY KEY":
             primary_key = columns
     return Table(name, columns_of(scan, keys=keys, required=required), primary_key)
-
-
-def _names(places: Iterable[Place]) -> dict[Place, str]:
-    """What each table is called: its own name, spelled with its schema where it stands in several."""
-    folded = [table.casefold() for _, table in places]
-    return {place: place[1] if folded.count(place[1].casefold()) == 1 else ".".join(place) for place in places}
 
 
 def _user_tables(connection: duckdb.DuckDBPyConnection, types: dict[Place, dict[str, str]]) -> list[Place]:

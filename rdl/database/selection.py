@@ -1,11 +1,20 @@
-"""Which tables of a database are looked at."""
+"""Which tables of a database are looked at, and what they are called."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rdl.errors import DatabaseError, did_you_mean
 from rdl.schema import Relation, Table
+
+Place = tuple[str, str]
+"""The schema and the name of a table, as the catalogue spells them."""
+
+
+def names_of(places: Collection[Place]) -> dict[Place, str]:
+    """What each table is called: its own name, spelled ``schema.table`` where it stands in several schemas."""
+    folded = [table.casefold() for _, table in places]
+    return {place: place[1] if folded.count(place[1].casefold()) == 1 else ".".join(place) for place in places}
 
 
 def pick(names: Sequence[str], tables: Sequence[str] | None, exclude: Sequence[str], *, where: str) -> list[str]:

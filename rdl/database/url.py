@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -12,9 +12,9 @@ from rdl.errors import DatabaseError, did_you_mean, nearest, redact
 
 #: Engines whose URL names a file.
 FILE_ENGINES = ("sqlite", "duckdb")
-#: Engines that wait for their reader: scheme → (module of the driver, extra of rdl that installs it).
+#: Engines on a server: scheme → (module of the driver, extra of rdl that installs it).
 SERVER_ENGINES = {
-    "postgresql": ("psycopg", "postgres"),
+    "postgresql": ("adbc_driver_postgresql", "postgres"),
     "mysql": ("pymysql", "mysql"),
     "mariadb": ("pymysql", "mysql"),
 }
@@ -28,13 +28,15 @@ _SECRET = re.compile(r"(?i)([?&;](?:\w*(?:password|passwd|pwd|secret|token|key))
 class DatabaseUrl:
     """A database's address, read. ``engine`` is one of :data:`SCHEMES` or a SQLAlchemy dialect; ``path`` is the
     existing file or folder (None for a server or a data set of the RelBench hub); ``location`` what stood after
-    the scheme; ``schemas`` those picked by ``?schemas=``; ``redacted`` the URL without its password."""
+    the scheme; ``schemas`` those picked by ``?schemas=``; ``redacted`` the URL without its password; ``address`` the
+    whole URL without ``?schemas=``, for the driver of a server only."""
 
     engine: str
     path: Path | None
     location: str
     schemas: tuple[str, ...]
     redacted: str
+    address: str = field(default="", repr=False)
 
 
 def redact_url(text: str) -> str:
@@ -71,7 +73,7 @@ def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
     if engine in FILE_ENGINES:
         return _parse_file(engine, rest, bool(match[2]), shown)
     if engine in SERVER_ENGINES or _is_dialect(engine):
-        return DatabaseUrl(engine, None, rest, _server_schemas(rest), shown)
+        return DatabaseUrl(engine, None, rest, _server_schemas(rest), shown, _without_schemas(text))
     close = nearest(engine, SCHEMES)
     hint = f"did you mean {close}:…?" if close else f"use one of {', '.join(SCHEMES)}, or the path of a file or folder."
     raise DatabaseError(f"{shown}: unknown scheme {engine!r}", hint=hint)
@@ -133,6 +135,13 @@ def _split_options(text: str, shown: str) -> tuple[str, tuple[str, ...]]:
 def _server_schemas(text: str) -> tuple[str, ...]:
     named = dict(parse_qsl(text.partition("?")[2])).get("schemas", "")
     return tuple(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
+
+
+def _without_schemas(text: str) -> str:
+    """The URL without its option ``schemas``, every other character as it was."""
+    head, _, options = text.partition("?")
+    kept = [option for option in options.split("&") if option and not option.startswith("schemas=")]
+    return "?".join([head, "&".join(kept)]) if kept else head
 
 
 def _existing(location: str) -> Path | None:
