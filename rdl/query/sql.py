@@ -89,15 +89,19 @@ class Compiler:
         rows = Rows(self.schema, node.table, "c", time, past, self._join_window)
         entity = rows.hop(node.relations)
         ending = "<" if own_time and node.end.count == 0 else "<="
-        within = [f'c."#time" {ending} {self._offset(node.end)}']
-        if node.start is not None:
-            within.insert(0, f'c."#time" > {self._offset(node.start)}')
+        begun = [f'c."#time" > {self._offset(node.start)}'] if node.start is not None else []
+        over = [f'c."#time" {ending} {self._offset(node.end)}']
+        where = [f"{entity} IS NOT NULL"]
         if own_time:
-            within.insert(0, f'a."#row" = {entity}')
-        source = table_sql(self.task.entity) if own_time else "anchors"
-        rows.joins.append(f"JOIN {source} a ON {' AND '.join(within)}")
+            within = [f'a."#row" = {entity}', *begun, *over]
+            rows.joins.append(f"JOIN {table_sql(self.task.entity)} a ON {' AND '.join(within)}")
+        elif self._is_tiled(node):  # each row is in one window at most: the last that has begun, where it is not over
+            rows.joins.append(f"ASOF JOIN anchors a ON {begun[0]}")
+            where += over
+        else:
+            rows.joins.append(f"JOIN anchors a ON {' AND '.join([*begun, *over])}")
         value = aggregate_sql(node, rows)
-        where = [f"{entity} IS NOT NULL", *([rows.sql(node.filter)] if node.filter is not None else [])]
+        where += [rows.sql(node.filter)] if node.filter is not None else []
         body = (
             f'SELECT {time} AS "time", {entity} AS entity, {value} AS value\n'
             f"FROM {table_sql(node.table)} c{_lines(rows.joins)}\nWHERE {' AND '.join(where)}\nGROUP BY 1, 2"
@@ -106,6 +110,13 @@ class Compiler:
         self._tables.append((name, body))
         self._named[node, past] = quote(name)
         return self._named[node, past]
+
+    def _is_tiled(self, node: Aggregate) -> bool:
+        """Whether there are several windows and each ends before the next begins."""
+        if node.start is None or self.anchors is None or len(self.anchors) < 2:
+            return False
+        starts, ends = ([span.after(anchor) for anchor in self.anchors] for span in (node.start, node.end))
+        return all(end <= start for end, start in zip(ends, starts[1:], strict=False))
 
     def _fresh(self, name: str) -> str:
         taken = {taken.casefold() for taken, _ in self._tables} | {table.casefold() for table in self.schema.tables}
