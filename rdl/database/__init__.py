@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rdl.errors import DatabaseError
 
@@ -32,7 +32,7 @@ def open_reader(
     from rdl.database.url import SERVER_ENGINES, parse_url
 
     parsed = parse_url(url)
-    picked = {"tables": tables, "exclude": exclude, "views": views}
+    picked: dict[str, Any] = {"tables": tables, "exclude": exclude, "views": views}
     if parsed.engine == "sqlite":
         from rdl.database.sqlite import SqliteReader
 

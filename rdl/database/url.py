@@ -21,6 +21,8 @@ SERVER_ENGINES = {
 SCHEMES = (*FILE_ENGINES, "folder", "relbench", *SERVER_ENGINES)
 _SUFFIXES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".db3": "sqlite", ".duckdb": "duckdb"}
 _SQLITE_MAGIC = b"SQLite format 3\x00"
+# As far as the last @, whatever stands between: better too much than a part of a password.
+_PASSWORD = re.compile(r"(?s)^([\w+.-]+://[^:/@]*):(?!\*\*\*@).*@")
 _SECRET = re.compile(r"(?i)([?&;](?:\w*(?:password|passwd|pwd|secret|token|key))=)[^&;]*")
 
 
@@ -33,7 +35,7 @@ class DatabaseUrl:
 
     engine: str
     path: Path | None
-    location: str
+    location: str = field(repr=False)
     schemas: tuple[str, ...]
     redacted: str
     address: str = field(default="", repr=False)
@@ -45,7 +47,7 @@ def redact_url(text: str) -> str:
     >>> redact_url("mysql://ann:s3cret@db/shop?ssl_key=abc")
     'mysql://ann:***@db/shop?ssl_key=***'
     """
-    return _SECRET.sub(r"\1***", redact(text))
+    return _SECRET.sub(r"\1***", redact(_PASSWORD.sub(r"\1:***@", text)))
 
 
 def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
