@@ -29,6 +29,11 @@ _SHORT = {
     Stype.text_embedded: "text", Stype.embedding: "vec", Stype.identifier: "id", Stype.unsupported: "unused",
 }  # fmt: skip
 
+_HOW_TO_USE = (
+    "`rdl schema` writes them as comments into a schema file: take the # away to use one. A column that may tell the "
+    'future is left out there by stype = "unsupported", or masked by known_at = "the column that says when".'
+)
+
 
 def inspect(
     reader: Reader,
@@ -102,6 +107,8 @@ class Inspection:
                 return table.time == proposal.value
             case Stype():
                 return any(c.name == proposal.column and c.stype is proposal.value for c in table.columns)
+            case str() if proposal.kind == "valid_until":
+                return table.valid_until == proposal.value
             case str():
                 return any(c.name == proposal.column and c.known_at == proposal.value for c in table.columns)
             case _:
@@ -134,9 +141,10 @@ class Inspection:
         parts += ["", self._tables()]
         if self.schema.relations:
             parts += ["", self._relations()]
-        keys = [proposal for proposal in self.proposals if proposal.kind != "stype"]
         if self.proposals:
-            parts += ["", self._inferred(keys)]
+            parts += ["", self._inferred([proposal for proposal in self._open if proposal.kind != "stype"])]
+        if self._suggested:
+            parts += ["", self._suggestions()]
         if self.warnings:
             lines = Grid.grid(padding=(0, 1))
             for warning in self.warnings:
@@ -170,9 +178,25 @@ class Inspection:
             if not self.uses(proposal):
                 what.append(" (not used)", style="dim")
             grid.add_row(what, Text(proposal.evidence, style="dim"))
-        rest = len(self.proposals) - len(proposals)
+        rest = len(self._open) - len(proposals)
         said = f"{plural(rest, 'semantic type')} inferred too: --json and --html say which, and why."
         return Group(*([grid] if proposals else []), *([Text(said, style="dim")] if rest else []))
+
+    def _suggestions(self) -> Group:
+        grid = _grid("suggested, not used", "because")
+        for proposal in self._suggested:
+            grid.add_row(Text(proposal.what), Text(proposal.evidence, style="dim"))
+        return Group(grid, Text(_HOW_TO_USE, style="dim"))
+
+    @property
+    def _suggested(self) -> list[Proposal]:
+        """What is suggested only, and not taken over by a schema file."""
+        return [proposal for proposal in self.proposals if proposal.suggested and not self.uses(proposal)]
+
+    @property
+    def _open(self) -> list[Proposal]:
+        """What is proposed and not only suggested."""
+        return [proposal for proposal in self.proposals if proposal not in self._suggested]
 
     def _repr_html_(self) -> str:
         return f'<div style="overflow-x:auto">{self._diagram()}</div>'
@@ -228,11 +252,18 @@ class Inspection:
             yield element("p", "Nothing: all of it is declared.")
             return
         yield element("p", "Not declared, but suggested by names and rows. A schema file overrules it.", kind="soft")
-        for title, stypes in (("Keys, relations and times", False), ("Semantic types, marked * above", True)):
-            chosen = [proposal for proposal in self.proposals if (proposal.kind == "stype") is stypes]
+        parts = [
+            ("Keys, relations and times", [p for p in self._open if p.kind != "stype"]),
+            ("Suggested, not used: a schema file can say so", self._suggested),
+            ("Semantic types, marked * above", [p for p in self._open if p.kind == "stype"]),
+        ]
+        for title, chosen in parts:
             rows = [(p.what, p.evidence, "" if self.uses(p) else "not used") for p in chosen]
+            if rows and chosen is parts[1][1]:
+                yield element("p", _HOW_TO_USE, kind="soft")
             if rows:
-                listed, shown = html_table(("what", "because", ""), rows), {} if stypes else {"open": ""}
+                shown = {} if title.startswith("Semantic") else {"open": ""}
+                listed = html_table(("what", "because", ""), rows)
                 yield element("details", element("summary", f"{title}: {len(rows)}"), listed, **shown)
 
 

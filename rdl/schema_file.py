@@ -5,8 +5,9 @@
     [tables.results]
     time = "raceId.date"                         # through the foreign key raceId; a composite key is "a+b.date"
     primary_key = ["resultId"]
-    valid_until = "closed_at"
+    valid_until = "closed_at"                    # after this time a row is over; false: never
     columns.grid = { stype = "numerical", known_at = "started_at" }
+    columns.total_points = { stype = "unsupported" }   # no input: it tells the future
     [[relations]]
     child = "orders"
     key = ["user_id"]
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.items import Item
+from tomlkit.items import InlineTable, Item
 from tomlkit.items import Table as TomlTable
 
 from rdl.errors import SchemaError, did_you_mean
@@ -82,73 +83,117 @@ def merge(schema: Schema, text: str, *, source: str = "the schema file") -> Sche
     return Schema(timed, related.relations)
 
 
-def write(schema: Schema, reflected: Schema, evidence: Mapping[str, str] | None = None) -> str:
+def write(
+    schema: Schema,
+    reflected: Schema,
+    evidence: Mapping[str, str] | None = None,
+    suggested: Sequence[tuple[Schema, str]] = (),
+) -> str:
     """TOML with all that ``schema`` says beyond ``reflected``: ``merge(reflected, write(schema, reflected))`` has
     the same tables and relations as ``schema``.
 
-    ``evidence`` is put beside entries as comments, by ``table.time``, ``table.primary_key``, ``table.columns.column``,
-    ``table.columns.column.known_at`` or a relation as text. Raises SchemaError where the two schemas have other tables
-    or columns.
+    ``evidence`` is put beside entries as comments, by ``table.time``, ``table.primary_key``, ``table.valid_until``,
+    ``table.columns.column``, ``table.columns.column.known_at`` or a relation as text. ``suggested`` are schemas that
+    say more than ``schema``, each with why: what they say is written as comments, to be used by taking the # away.
+    Raises SchemaError where the schemas have other tables or columns.
     """
     evidence = evidence or {}
     document = tomlkit.document()
     document.add(tomlkit.comment("What the database does not declare. Edit freely: what stands here wins."))
+    if suggested:
+        document.add(tomlkit.comment("Entries behind a # are suggested and not used: take the # away to use one."))
     timeless = [_line(name) for name, table in schema.tables.items() if table.time is None]
     if timeless:
         document.add(tomlkit.comment(f"Timeless, so always known: {', '.join(timeless)}."))
     document.add(tomlkit.nl())
     tables = tomlkit.table(is_super_table=True)
-    for name, table in schema.tables.items():
-        entry = _table_entry(schema, table, reflected[name], evidence)
-        if entry.value:
+    for name in schema.tables:
+        entry = _table_entry(schema, name, reflected, evidence, suggested)
+        if entry.as_string().strip():
             tables.append(name, entry)
     if tables.value:
         document.append("tables", tables)
-    added = [relation for relation in schema.relations if relation not in reflected.relations]
     gone = [relation for relation in reflected.relations if relation not in schema.relations]
+    added = [relation for relation in schema.relations if relation not in reflected.relations]
     entries = tomlkit.aot()
     for relation in gone + added:
-        entry = tomlkit.table()
-        values = {"child": relation.child, "key": list(relation.key), "parent": relation.parent}
-        for key, value in (values | {"referred": list(relation.referred)}).items():
-            entry.append(key, value)
-        if relation in gone:
-            entry.append("ignore", True)
-        _comment(entry["parent"], evidence.get(str(relation)))
-        entries.append(entry)
+        entries.append(_relation_entry(relation, evidence.get(str(relation)), ignore=relation in gone))
     if added or gone:
         document.append("relations", entries)
-    return tomlkit.dumps(document)
+    text = tomlkit.dumps(document)
+    for with_it, why in suggested:
+        for relation in with_it.relations:
+            if relation not in schema.relations:
+                block = tomlkit.aot()
+                block.append(_relation_entry(relation, why))
+                lines = tomlkit.dumps({"relations": block}).strip().splitlines()
+                text += "\n" + "".join(f"# {line}\n" for line in lines)
+    return text
 
 
-def _table_entry(schema: Schema, table: Table, reflected: Table, evidence: Mapping[str, str]) -> TomlTable:
+def _relation_entry(relation: Relation, why: str | None, *, ignore: bool = False) -> TomlTable:
     entry = tomlkit.table()
+    values = {"child": relation.child, "key": list(relation.key), "parent": relation.parent}
+    for key, value in (values | {"referred": list(relation.referred)}).items():
+        entry.append(key, value)
+    if ignore:
+        entry.append("ignore", True)
+    _comment(entry["parent"], why)
+    return entry
 
-    def add(key: str, value: object) -> None:
+
+def _table_entry(
+    schema: Schema, name: str, reflected: Schema, evidence: Mapping[str, str], suggested: Sequence[tuple[Schema, str]]
+) -> TomlTable:
+    entry, columns = tomlkit.table(), tomlkit.table()
+    for key, value in _table_facts(schema, schema[name], reflected[name]).items():
         entry.append(key, tomlkit.item(value))
-        _comment(entry[key], evidence.get(f"{table.name}.{key}"))
-
-    if table.time != reflected.time:
-        add("time", False if table.time is None else _time_entry(schema, table))
-    if table.primary_key != reflected.primary_key:
-        add("primary_key", list(table.primary_key))
-    if table.valid_until != reflected.valid_until:
-        add("valid_until", table.valid_until if table.valid_until is not None else False)
-    columns = tomlkit.table()
-    for column in table.columns:
-        was, said = reflected[column.name], tomlkit.inline_table()
-        if column.stype != was.stype:
-            said.append("stype", str(column.stype))
-        if column.known_at != was.known_at:
-            said.append("known_at", column.known_at if column.known_at is not None else False)
-        if said.value:
+        _comment(entry[key], evidence.get(f"{name}.{key}"))
+    for column in schema[name].columns:
+        if (said := _column_facts(column, reflected[name][column.name])).value:
             columns.append(column.name, said)
-            subject = f"{table.name}.columns.{column.name}"
+            subject = f"{name}.columns.{column.name}"
             why = [evidence[key] for key in (subject, f"{subject}.known_at") if key in evidence]
             _comment(columns[column.name], "; ".join(why))
-    if columns.value:
+    for with_it, why_ in suggested:
+        for key, value in _table_facts(with_it, with_it[name], schema[name]).items():
+            _suggest(entry, key, value, why_)
+        for column in with_it[name].columns:
+            if column != schema[name][column.name]:
+                said = _column_facts(column, reflected[name][column.name])
+                _suggest(columns, column.name, said, f"instead: {why_}" if column.name in columns else why_)
+    if columns.as_string().strip():
         entry.append("columns", columns)
     return entry
+
+
+def _suggest(entry: TomlTable, key: str, value: object, why: str) -> None:
+    """Writes ``key`` with its value as a comment."""
+    document = tomlkit.document()
+    document.append(key, tomlkit.item(value))
+    entry.add(tomlkit.comment(f"{tomlkit.dumps(document).strip()} # {_line(why)}"))
+
+
+def _table_facts(schema: Schema, table: Table, reflected: Table) -> dict[str, object]:
+    """What ``table`` says beyond ``reflected``, but for its columns."""
+    facts: dict[str, object] = {}
+    if table.time != reflected.time:
+        facts["time"] = False if table.time is None else _time_entry(schema, table)
+    if table.primary_key != reflected.primary_key:
+        facts["primary_key"] = list(table.primary_key)
+    if table.valid_until != reflected.valid_until:
+        facts["valid_until"] = table.valid_until if table.valid_until is not None else False
+    return facts
+
+
+def _column_facts(column: Column, reflected: Column) -> InlineTable:
+    """What ``column`` says beyond ``reflected``."""
+    said = tomlkit.inline_table()
+    if column.stype != reflected.stype:
+        said.append("stype", str(column.stype))
+    if column.known_at != reflected.known_at:
+        said.append("known_at", column.known_at if column.known_at is not None else False)
+    return said
 
 
 def _time_entry(schema: Schema, table: Table) -> str | list[object]:

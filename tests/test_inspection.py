@@ -26,7 +26,7 @@ from rdl.page import Html, bullets, element, page, table
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
 from rdl.schema_diagram import WIDTH, draw_diagram
 from rdl.snapshot import build
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 EVIL = '<b a="1">&\'x'
 
@@ -145,6 +145,37 @@ def test_known_at_is_among_what_is_inferred() -> None:
     assert not inspected(SCHEMA).uses(proposal)
 
 
+SUGGESTED = [
+    Proposal("leak", "orders", Stype.unsupported, f"equals {EVIL}", column="at", suggested=True),
+    Proposal("valid_until", "orders", "at", "an end", suggested=True),
+]
+
+
+def test_what_is_suggested_stands_apart_until_a_schema_file_takes_it() -> None:
+    def shown(schema: Schema) -> tuple[str, str, list[bool]]:
+        reader = MemoryReader({}, keys={}, times={}, relations=[])
+        found = inspect(reader, DECLARED, [*PROPOSALS, *SUGGESTED], schema, REPORT)
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(found)
+        used = [entry["used"] for entry in found.to_json()["inferred"] if entry["suggested"]]  # type: ignore[index,union-attr]
+        return console.export_text(), Page.check(found.to_html()).words, used
+
+    assert infer.apply(DECLARED, SUGGESTED) == DECLARED
+    text, page_words, used = shown(SCHEMA)
+    assert used == [False, False]
+    assert "suggested, not used" in text
+    for said in ("orders.at may tell the future", "orders.valid_until = at"):
+        assert said in text
+        assert f"{said} (not used)" not in text
+        assert said in page_words
+    assert "Suggested, not used: a schema file can say so: 2" in page_words
+    taken = infer.suggestions(SCHEMA, SUGGESTED)
+    assert [why for _, why in taken] == [f"equals {EVIL}", "an end"]
+    text, _, used = shown(taken[1][0])
+    assert used == [False, True]
+    assert text.index("orders.valid_until = at") < text.index("suggested, not used")
+
+
 def test_a_relation_says_who_named_it() -> None:
     own = Relation("empty", ("id",), "users", ("id",))
     found = inspected(replace(SCHEMA, relations=(*SCHEMA.relations, own)))
@@ -221,6 +252,27 @@ def test_whole_days_are_compared_as_days(tmp_path: Path) -> None:
 
 def test_rows_of_unknown_time_do_not_count(tmp_path: Path) -> None:
     assert late_lines(tmp_path, [5, None], gone=[4, 9]) == []  # type: ignore[list-item]
+
+
+def test_times_that_are_stored_as_something_else_are_said(tmp_path: Path) -> None:
+    n = range(3)
+    columns = {
+        "id": list(n),
+        "made": [f"2020-01-0{i + 1} 10:00" for i in n],
+        "mixed": ["2020-01-01", "soon", "2020-01-02"],
+        "empty": pa.array([None] * 3, pa.string()),
+        "created_at": [1_600_000_000 + i for i in n],
+        "event_ts": [1_600_000_000_000 + i for i in n],
+        "amount": [1_600_000_000 + i for i in n],
+        "time_ms": [5 + i for i in n],
+        "date": [20200101 + i for i in n],
+    }
+    reader = MemoryReader({"t": pa.table(columns)}, keys={"t": "id"})
+    lines = [*problems.written_times(reader.snapshot(tmp_path / "snapshot"))]
+    assert [line.split(":")[0] for line in lines] == ["t.made", "t.created_at", "t.event_ts"]
+    assert "like '2020-01-01 10:00', is read as text, so no time" in lines[0]
+    assert "numbers that would be 2020-09-13 to 2020-09-13 as seconds since 1970" in lines[1]
+    assert "as milliseconds since 1970" in lines[2]
 
 
 @given(st.floats(0, 1))

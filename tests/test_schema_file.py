@@ -211,6 +211,51 @@ def test_what_is_written_is_read_back(pair: tuple[Schema, Schema]) -> None:
     assert set(merged.relations) == set(schema.relations)
 
 
+@st.composite
+def triples(draw: st.DrawFn) -> tuple[Schema, Schema, Schema]:
+    dtypes = st.dictionaries(NAMES, st.sampled_from(list(STYPES)), min_size=1, max_size=3)
+    shape = draw(st.dictionaries(NAMES, dtypes, min_size=1, max_size=3))
+    return draw(schemas(shape)), draw(schemas(shape)), draw(schemas(shape))
+
+
+@settings(deadline=None, max_examples=100)
+@given(triples())
+def test_what_is_suggested_changes_nothing(triple: tuple[Schema, Schema, Schema]) -> None:
+    reflected, schema, other = triple
+    text = write(schema, reflected, {}, [(other, "why #\x00\n[tables]"), (other, "")])
+    merged = merge(reflected, text)
+    assert dict(merged.tables) == dict(schema.tables)
+    assert set(merged.relations) == set(schema.relations)
+
+
+def test_what_is_suggested_is_used_by_taking_the_mark_away() -> None:
+    more = merge(
+        F1,
+        """
+        [tables.races]
+        valid_until = "ended"
+        [tables.stops]
+        primary_key = ["a", "b"]
+        columns.b.stype = "unsupported"
+        [tables.results.columns]
+        note.stype = "unsupported"
+        [[relations]]
+        child = "stops"
+        key = ["a"]
+        parent = "results"
+        """,
+    )
+    base = merge(F1, 'tables.results.columns.note.stype = "categorical"')
+    text = write(base, F1, {}, [(more, "seen so")])
+    assert merge(F1, text) == base
+    assert '# valid_until = "ended" # seen so' in text
+    assert '# note = {stype = "unsupported"} # instead: seen so' in text
+    head, *lines = text.split("[tables", 1)
+    lines = [line for line in lines[0].splitlines() if not line.startswith("note = ")]
+    used = head + "[tables" + "\n".join(line.removeprefix("# ") for line in lines)
+    assert merge(F1, used) == more
+
+
 def test_the_schemas_beside_the_package_fit_their_databases(shared_data: Path) -> None:
     from rdl.database import open_reader
 

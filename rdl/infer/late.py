@@ -8,7 +8,7 @@ Plans, like a due date, stand from the beginning and are left alone; so are keys
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +44,10 @@ _HAPPENED = word_set(
     revoked seen settled shipped signed sold solved stopped terminated update updated used verified viewed withdrawn won
     """
 )
-_PLANNED = word_set(
+PLANNED = word_set(
     """
-    begin begins birth birthday deadline desired dob due effective estimated eta event expected expiration expire
-    expires expiry forecast from launch next plan planned preferred projected promised proposed release requested
+    begin begins birth birthday deadline desired dob due effective end ends estimated eta event expected expiration
+    expire expires expiry forecast from launch next plan planned preferred projected promised proposed release requested
     required reserved scheduled start starting starts target thru to until valid wanted
     """
 )
@@ -85,7 +85,7 @@ def known_later(schema: Schema, sample: Sample) -> list[Proposal]:
         if table.time is None:
             continue
         records = _records(schema, table, sample)
-        free = {column.name for column in table.columns if column.known_at is None}
+        free = {column.name for column in table.columns if table.told_by(column) is None}
         for name, record in records.items():
             if name in free:
                 proposals.append(Proposal("known_at", table.name, name, record.evidence, column=name))
@@ -98,16 +98,18 @@ def _records(schema: Schema, table: Table, sample: Sample) -> dict[str, _Record]
     named = [
         column
         for column in _others(schema, table, sample)
-        if column.dtype in (Dtype.date, Dtype.timestamp) and not _PLANNED & set(time_words(column.name))
+        if column.dtype in (Dtype.date, Dtype.timestamp) and not PLANNED & set(time_words(column.name))
     ]
     if not named or table.time is None:
         return {}
     begun, rows = _timed(schema, table, named, sample)
+    step = sample.step(table.name)
     found = {}
     for column in named:
         record = _record(column, begun, micros(rows[column.name]))
         if record:
-            found[column.name] = record
+            thinned = f"; of every {step}th row" if step > 1 else ""
+            found[column.name] = replace(record, evidence=record.evidence + thinned)
     return found
 
 
@@ -124,12 +126,12 @@ def _others(schema: Schema, table: Table, sample: Sample) -> list[Column]:
 def _timed(
     schema: Schema, table: Table, columns: Sequence[Column], sample: Sample, *, whole: bool = True
 ) -> tuple[clock.Times, pa.Table]:
-    """The rows of a table, all of them or the sample, and the time of each."""
+    """The rows of a table, of all of them (a very large table is thinned) or the sample, and the time of each."""
     if (time := table.time) is None:
         raise SchemaError(f"table {table.name!r} has no time column")
     needed = time.through[0] if time.through else (time.column,)
     names = list(dict.fromkeys((*needed, *(column.name for column in columns))))
-    rows = sample.columns(table.name, names) if whole else sample.rows(table.name)
+    rows = sample.thinned(table.name, names) if whole else sample.rows(table.name)
     return row_times(schema, sample, table.name, time, rows), rows
 
 
@@ -150,7 +152,7 @@ def _record(column: Column, begun: clock.Times, ended: clock.Times) -> _Record |
     if is_named:
         evidence += "; named as something that happened"
     else:
-        newest, others = _missing(begun, ended)
+        newest, others = _newest(begun, ended == clock.NEVER)
         ahead = float(np.mean(other > begun[begun != clock.NEVER].max()))  # what lies ahead of all rows is a plan
         if newest < max(NEWER_TIMES * others, others + NEWER_SHARE) or ahead > NOISE or missing < ENOUGH:
             return None
@@ -162,12 +164,19 @@ def _is_daily(times: clock.Times) -> bool:
     return bool(np.all(times % clock.US_PER_DAY == 0))
 
 
-def _missing(begun: clock.Times, ended: clock.Times) -> tuple[float, float]:
-    """The share of rows that are NULL among the newest tenth, and among the others."""
+def missing_shares(times: clock.Times, values: pa.ChunkedArray) -> tuple[float, float]:
+    """The share of rows whose value is NULL among the newest tenth, and among the others; ``times`` are the rows'."""
+    return _newest(times, _is_null(values))
+
+
+def _newest(begun: clock.Times, missing: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The share of ``missing`` among the newest tenth of rows, and among the others."""
     known = begun != clock.NEVER
-    missing = (ended[known] == clock.NEVER)[np.argsort(begun[known], kind="stable")]
-    cut = len(missing) - max(len(missing) // 10, 1)
-    return float(np.mean(missing[cut:])), float(np.mean(missing[:cut])) if cut else 0.0
+    if not known.any():
+        return 0.0, 0.0
+    ordered = missing[known][np.argsort(begun[known], kind="stable")]
+    cut = len(ordered) - max(len(ordered) // 10, 1)
+    return float(np.mean(ordered[cut:])), float(np.mean(ordered[:cut])) if cut else 0.0
 
 
 def _followers(schema: Schema, table: Table, records: dict[str, _Record], sample: Sample) -> Iterator[Proposal]:
@@ -215,7 +224,7 @@ def _states(begun: clock.Times, record: pa.ChunkedArray) -> tuple[npt.NDArray[np
 def _told(values: pa.ChunkedArray, is_open: npt.NDArray[np.bool_], record: str) -> _Told | None:
     """How ``values`` tell ``is_open``, or None where they do not: each value stands (almost) only in rows of one
     kind, or values are (almost) never there before something has happened, where they often are after it."""
-    codes, names = _coded(values)
+    codes, names = coded(values)
     seen = np.zeros((len(names), 2), np.int64)
     np.add.at(seen, (codes, is_open.astype(np.int64)), 1)
     filled, opened = (int(count) for count in seen.sum(axis=0))
@@ -237,7 +246,7 @@ def _told(values: pa.ChunkedArray, is_open: npt.NDArray[np.bool_], record: str) 
     return None
 
 
-def _coded(values: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
+def coded(values: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Values as codes and what each stands for: 0 for NULL, 1 for all rare values, then the frequent ones.
     Of lists and structures only whether they are there."""
     if pa.types.is_nested(values.type):

@@ -8,16 +8,18 @@ from typing import Literal
 
 from rdl.schema import Column, Relation, Schema, Stype, Table, TimePath
 
-Kind = Literal["primary_key", "relation", "time", "stype", "known_at"]
+Kind = Literal["primary_key", "relation", "time", "valid_until", "stype", "known_at", "leak"]
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """One addition to a schema.
 
-    ``value`` is by ``kind`` the columns of the primary key, the relation, the time, the semantic type of ``column``,
-    or the name of the column that says when ``column`` became known. ``evidence`` says in words what was seen;
-    ``confidence`` orders proposals from 0 to 1 and is no probability.
+    ``value`` is by ``kind`` the columns of the primary key, the relation, the time, the name of the column after whose
+    time a row is over, the semantic type of ``column`` (that of a suspected leak is ``unsupported``), or the name of
+    the column that says when ``column`` became known. ``evidence`` says in words what was seen; ``confidence`` orders
+    proposals from 0 to 1 and is no probability. What is ``suggested`` is shown and not used: :func:`apply` passes over
+    it.
 
     >>> print(Proposal("time", "results", TimePath("date", (("raceId",),)), "every row has a race"))
     results.time = raceId.date: every row has a race
@@ -29,6 +31,7 @@ class Proposal:
     evidence: str
     column: str | None = None
     confidence: float = 1.0
+    suggested: bool = False
 
     @property
     def what(self) -> str:
@@ -39,7 +42,10 @@ class Proposal:
             case TimePath():
                 return f"{self.table}.time = {self.value}"
             case Stype():
-                return f"{self.table}.{self.column} = {self.value}"
+                said = "may tell the future" if self.kind == "leak" else f"= {self.value}"
+                return f"{self.table}.{self.column} {said}"
+            case str() if self.kind == "valid_until":
+                return f"{self.table}.valid_until = {self.value}"
             case str():
                 return f"{self.table}.{self.column} known at {self.value}"
             case _:
@@ -52,7 +58,8 @@ class Proposal:
             return str(self.value)
         if self.column is None:
             return f"{self.table}.{self.kind}"
-        return f"{self.table}.columns.{self.column}" + (".known_at" if self.kind == "known_at" else "")
+        what = {"known_at": ".known_at", "leak": ".leak"}.get(self.kind, "")
+        return f"{self.table}.columns.{self.column}{what}"
 
     def __str__(self) -> str:
         return f"{self.what}: {self.evidence}"
@@ -61,14 +68,17 @@ class Proposal:
         """The proposal as JSON values, with ``what`` as text."""
         value = asdict(self.value) if isinstance(self.value, Relation | TimePath) else self.value
         facts = {"kind": self.kind, "table": self.table, "column": self.column, "what": self.what, "value": value}
-        return {**facts, "evidence": self.evidence, "confidence": self.confidence}
+        return {**facts, "evidence": self.evidence, "confidence": self.confidence, "suggested": self.suggested}
 
 
 def apply(schema: Schema, proposals: Sequence[Proposal]) -> Schema:
-    """``schema`` with ``proposals`` in place. Raises SchemaError where one names what is not there."""
+    """``schema`` with ``proposals`` in place, but for those only suggested. Raises SchemaError where one names what is
+    not there."""
     tables = dict(schema.tables)
     relations = list(schema.relations)
     for proposal in proposals:
+        if proposal.suggested:
+            continue
         table = schema[proposal.table]
         match proposal.value:
             case Relation():
@@ -77,6 +87,8 @@ def apply(schema: Schema, proposals: Sequence[Proposal]) -> Schema:
             case Stype():
                 changed = replace(tables[table.name][proposal.column or ""], stype=proposal.value)
                 tables[table.name] = _with_column(tables[table.name], changed)
+            case str() if proposal.kind == "valid_until":
+                tables[table.name] = replace(tables[table.name], valid_until=proposal.value)
             case str():
                 _ = table[proposal.value]
                 changed = replace(tables[table.name][proposal.column or ""], known_at=proposal.value)
@@ -86,6 +98,16 @@ def apply(schema: Schema, proposals: Sequence[Proposal]) -> Schema:
             case _:
                 tables[table.name] = replace(tables[table.name], primary_key=proposal.value)
     return Schema(tables, tuple(relations))
+
+
+def suggestions(schema: Schema, proposals: Sequence[Proposal]) -> list[tuple[Schema, str]]:
+    """For each of ``proposals`` only suggested, and not in ``schema``: the schema with it, and why."""
+    taken = (
+        (apply(schema, [replace(proposal, suggested=False)]), proposal.evidence)
+        for proposal in proposals
+        if proposal.suggested
+    )
+    return [(with_it, evidence) for with_it, evidence in taken if with_it != schema]
 
 
 def _with_column(table: Table, changed: Column) -> Table:

@@ -47,14 +47,19 @@ class _Content:
 
 
 def stypes(schema: Schema, sample: Sample) -> list[Proposal]:
-    """A semantic type for each column whose content says another one than its storage type does."""
+    """A semantic type for each column whose content says another one than its storage type does.
+
+    The content is that of the sampled rows: a table's first, in the engine's order.
+    """
     proposals = []
     for table in schema.tables.values():
         contents = _contents(table, sample)
         for column in table.columns:
             found = _stype(schema, table, column, contents.get(column.name), sample)
             if found and found[0] != column.stype:
-                proposals.append(Proposal("stype", table.name, found[0], found[1], column=column.name))
+                rows = sample.rows(table.name).num_rows
+                said = found[1] + ("" if sample.is_whole(table.name) else f" (of the first {rows:,} rows)")
+                proposals.append(Proposal("stype", table.name, found[0], said, column=column.name))
     return proposals
 
 

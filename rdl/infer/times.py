@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rdl import clock
-from rdl.extract import gather, micros
+from rdl.extract import micros
 from rdl.infer.proposal import Proposal
 from rdl.infer.sample import Sample
 from rdl.infer.words import alike, forms, table_words, word_set, words
-from rdl.keys import match
 from rdl.schema import Column, Dtype, Relation, Schema, Table, TimePath
 
 #: The least share of rows that must have a time.
@@ -92,7 +91,7 @@ def _own(table: Table, schema: Schema, sample: Sample) -> Proposal | None:
             continue
         evidence = _NAMED[rank]
         evidence += ", never NULL" if filled == 1 else f", NULL in {1 - filled:.2%} of rows, which no seed will see"
-        evidence += "" if sample.is_whole(table.name) else f" (of the first {len(values)} rows)"
+        evidence += "" if sample.is_whole(table.name) else f" (of the first {len(values):,} rows)"
         return Proposal("time", table.name, TimePath(column.name), evidence, confidence=rank / 3)
     return None
 
@@ -148,9 +147,7 @@ def _early(table: Table, column: Column, schema: Schema, sample: Sample) -> floa
             continue
         event = _day(sample.rows(relation.child)[events[0][1].name])
         keys = sample.rows(relation.child).select(list(relation.key))
-        known = sample.columns(table.name, list(dict.fromkeys((*relation.referred, column.name))))
-        rows = match(keys, known.select(list(relation.referred))).rows
-        begun = gather(_day(known[column.name]), rows, clock.NEVER)
+        begun = _day(sample.lookup(keys, table.name, relation.referred, [column.name])[column.name])
         both = (begun != clock.NEVER) & (event != clock.NEVER)
         if both.any():
             worst = max(worst, float(np.mean(event[both] < begun[both])))
@@ -238,15 +235,12 @@ class _Walk:
 
 def row_times(schema: Schema, sample: Sample, name: str, path: TimePath, here: pa.Table) -> clock.Times:
     """The time that each row of ``here``, rows of the table ``name``, takes by ``path``, NEVER where it has none."""
-    rows = np.arange(here.num_rows)
     for step, key in enumerate(path.through):
         relation = schema.relation(name, key)
         name = relation.parent
         needed = path.through[step + 1] if step + 1 < len(path.through) else (path.column,)
-        there = sample.columns(name, list(dict.fromkeys((*relation.referred, *needed))))
-        rows = gather(match(here.select(list(key)), there.select(list(relation.referred))).rows, rows, -1)
-        here = there
-    return gather(micros(here[path.column]), rows, clock.NEVER)
+        here = sample.lookup(here.select(list(key)), name, relation.referred, needed)
+    return micros(here[path.column])
 
 
 def _is_event_of(schema: Schema, relation: Relation, path: TimePath) -> bool:
