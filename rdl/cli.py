@@ -30,6 +30,15 @@ SchemaFile = Annotated[
 ]
 Names = Annotated[str | None, typer.Option(help="Only these tables, by comma.")]
 Excluded = Annotated[str | None, typer.Option(help="Not these tables, by comma.")]
+Views = Annotated[str | None, typer.Option(help="Also these views, by comma, as tables without keys.")]
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh",
+        help="Take only rows newer than the last time, from the tables that were only appended to; a row that was "
+        "changed in place and is older stays as it was.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on the way.")]
 RegimeName = Annotated[str, typer.Option("--regime", help="seed-time or frozen.")]
@@ -37,10 +46,37 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as
 Override = Annotated[str | None, typer.Option("--db", metavar="URL", help="The database, where it has moved.")]
 
 
-def _connect(url: str, schema: Path | None, tables: str | None = None, exclude: str | None = None) -> Any:
+def _connect(
+    url: str,
+    schema: Path | None,
+    tables: str | None = None,
+    exclude: str | None = None,
+    *,
+    views: str | None,
+    refresh: bool = False,
+) -> Any:
     from rdl.pipeline import connect
 
-    return connect(url, schema=schema, tables=_names(tables), exclude=_names(exclude) or ())
+    chosen = {"tables": _names(tables), "exclude": _names(exclude) or (), "views": _names(views) or ()}
+    return connect(url, schema=schema, refresh=refresh, **chosen)  # type: ignore[arg-type]
+
+
+def _extract(db: Any, *, quiet: bool) -> Any:
+    """``db``, with progress shown while it is extracted."""
+    from rdl.display import watcher
+
+    with watcher(quiet=quiet) as watch:
+        db.extract(watch)
+    return db
+
+
+def _load(run: Path, db: str | None, *, refresh: bool, quiet: bool) -> Any:
+    """The saved run on its database, extracted."""
+    from rdl.display import watcher
+    from rdl.pipeline import load
+
+    with watcher(quiet=quiet) as watch:
+        return load(run, url=db, refresh=refresh, watch=watch)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -73,10 +109,15 @@ def inspect(
     html: Annotated[Path | None, typer.Option(help="Also write the inspection as a page with an ER diagram.")] = None,
     tables: Names = None,
     exclude: Excluded = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Tables, keys, relations, times and types: declared and inferred, with what looks wrong."""
-    found = _connect(url, schema, tables, exclude).inspect()
+    found = _extract(
+        _connect(url, schema, tables, exclude, views=views, refresh=refresh), quiet=quiet or as_json
+    ).inspect()
     if html is not None:
         _write_text(html, found.to_html())
     if as_json:
@@ -93,13 +134,14 @@ def schema(
     out: Annotated[Path | None, typer.Option(help="Write it to this file instead of stdout.")] = None,
     tables: Names = None,
     exclude: Excluded = None,
+    views: Views = None,
 ) -> None:
     """What reflection cannot know, proposed as an editable TOML."""
-    from rdl import schema_file
-    from rdl.pipeline import connect
+    from rdl import infer, schema_file
 
-    db = connect(url, schema=None, tables=_names(tables), exclude=_names(exclude) or ())
-    text = schema_file.write(db.schema, db.declared, {proposal.subject: proposal.evidence for proposal in db.proposals})
+    db = _connect(url, None, tables, exclude, views=views)
+    evidence = {proposal.subject: proposal.evidence for proposal in db.proposals if not proposal.suggested}
+    text = schema_file.write(db.schema, db.declared, evidence, infer.suggestions(db.schema, db.proposals))
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -107,11 +149,19 @@ def schema(
 
 
 @app.command()
-def plan(task: TaskText, db: Db, schema: SchemaFile = None, as_json: Json = False) -> None:
+def plan(
+    task: TaskText,
+    db: Db,
+    schema: SchemaFile = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """What a question means, without training: SQL, anchors, rows and balance by split, warnings."""
     from rdl.display import show_plan
 
-    found = _connect(db, schema).task(task).plan()
+    found = _extract(_connect(db, schema, views=views, refresh=refresh), quiet=quiet or as_json).task(task).plan()
     if as_json:
         _print_json(found.to_json())
     else:
@@ -124,13 +174,16 @@ def labels(
     db: Db,
     out: Annotated[Path, typer.Option(help="The folder for train.parquet, val.parquet and test.parquet.")],
     schema: SchemaFile = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """The labels of a task as Parquet files: the entity's own key, time and label."""
     from rdl.folders import NewFolder
     from rdl.query import Split
 
-    bound = _connect(db, schema).task(task)
+    bound = _extract(_connect(db, schema, views=views, refresh=refresh), quiet=quiet or as_json).task(task)
     counts = {}
     with NewFolder(out) as folder:
         for split in Split:
@@ -155,20 +208,22 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     time_budget: Annotated[float | None, typer.Option(help="Minutes of training, at most.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
+    views: Views = None,
+    refresh: Refresh = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Trains a model, keeps the best by validation, and reports it beside the baselines."""
-    from rdl.display import Silent, figures_table
+    from rdl.display import figures_table, watcher
     from rdl.report import verdict
     from rdl.run import peak_rss_mb
 
     if model != "sage":
         raise ConfigError(f"there is no model {model!r}", hint="there is sage.")
-    bound = _connect(db, schema).task(task)
+    bound = _connect(db, schema, views=views, refresh=refresh).task(task)
     try:
         run = bound.fit(
-            out=out, resume=resume, watch=Silent() if quiet or as_json else None,
+            out=out, resume=resume, watch=watcher(quiet=quiet or as_json),
             regime=regime, seed=seed, device=device, time_budget_min=time_budget,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -199,13 +254,13 @@ def evaluate(
     run: RunFolder,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     db: Override = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """The figures of a saved run, computed anew."""
-    from rdl.pipeline import load
-
     _check_split(split)
-    found = load(run, url=db)
+    found = _load(run, db, refresh=refresh, quiet=quiet or as_json)
     if found.data_changed:
         _say("The data are not those the run was trained on: figures may differ.", style="yellow")
     figures = found.evaluate(split)
@@ -226,11 +281,12 @@ def predict(
     to: Annotated[str | None, typer.Option(help="A table of the database, or a .parquet or .csv file.")] = None,
     if_exists: Annotated[str, typer.Option(help="fail, append or replace.")] = "fail",
     db: Override = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Predictions for eligible entities, into a table of the same database or a file."""
     from rdl.database.files import SUFFIXES, read_file, write_file
-    from rdl.pipeline import load
 
     if split is not None:
         _check_split(split)
@@ -238,7 +294,7 @@ def predict(
         raise ConfigError(f"--if-exists {if_exists!r}", hint="use fail, append or replace.")
     if to is not None and Path(to).suffix not in SUFFIXES and (Path(to).suffix or os.sep in to):
         raise ConfigError(f"cannot write {to!r}", hint="give a .parquet or .csv file, or the plain name of a table.")
-    found = load(run, url=db)
+    found = _load(run, db, refresh=refresh, quiet=quiet or as_json)
     keys: Any = _names(entities)
     if entities is not None and Path(entities).suffix in SUFFIXES:
         keys = read_file(entities)
@@ -251,7 +307,7 @@ def predict(
     if Path(to).suffix in SUFFIXES:
         write_file(Path(to), rows, if_exists=if_exists)  # type: ignore[arg-type]
     else:
-        found.task.db.write(to, rows, if_exists=if_exists)  # type: ignore[arg-type]
+        found.task.db.write(to, rows, if_exists=if_exists, entity=found.task.definition.entity)
     if as_json:
         _print_json({"rows": rows.num_rows, "to": to})
     else:
@@ -265,12 +321,15 @@ def baselines(
     schema: SchemaFile = None,
     regime: RegimeName = "seed-time",
     seed: Annotated[int, typer.Option(help="LightGBM's seed.")] = 0,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """The baselines alone: a constant, the entity's past label, LightGBM on window aggregates."""
     from rdl.display import figures_table
 
-    bound = _connect(db, schema).task(task)
+    bound = _extract(_connect(db, schema, views=views, refresh=refresh), quiet=quiet or as_json).task(task)
     found = bound.baselines(regime=regime, seed=seed)
     if as_json:
         _print_json({"kind": bound.kind, "regime": regime, "baselines": found})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Protocol, Self
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from rdl.labels import Plan
 from rdl.query.task import Kind
@@ -44,8 +47,12 @@ class Watcher(Protocol):
         """A new part of the work begins."""
         ...
 
-    def rows(self, table: str, done: int, total: int) -> None:
-        """So many rows of a table are extracted."""
+    def rows(self, doing: str, done: int, total: int) -> None:
+        """So many rows of the database are done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
         ...
 
     def step(self, progress: train.Progress) -> None:
@@ -65,21 +72,56 @@ class Silent:
     def stage(self, name: str) -> None:
         """See :class:`Watcher`."""
 
-    def rows(self, table: str, done: int, total: int) -> None:
+    def rows(self, doing: str, done: int, total: int) -> None:
+        """See :class:`Watcher`."""
+
+    def note(self, text: str) -> None:
         """See :class:`Watcher`."""
 
     def step(self, progress: train.Progress) -> None:
         """See :class:`Watcher`."""
 
 
+class Lines(Silent):
+    """A line now and then, for a log file: the rows extracted so far, and what is worth a note."""
+
+    def __init__(self, *, every_s: float = 15.0) -> None:
+        self._every_s, self._started, self._told = every_s, time.monotonic(), time.monotonic()
+        self._doing = ""
+
+    def rows(self, doing: str, done: int, total: int) -> None:
+        """See :class:`Watcher`."""
+        now = time.monotonic()
+        if doing != self._doing:
+            self._doing, self._started, self._told = doing, now, now
+        if now - self._told >= self._every_s:
+            self._told = now
+            self.note(f"{doing}: {done:,} of {total:,} rows, {_rate(done, now - self._started)}")
+
+    def note(self, text: str) -> None:
+        """See :class:`Watcher`."""
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _rate(rows: int, seconds: float) -> str:
+    return f"{rows / max(seconds, 1e-3):,.0f} rows/s"
+
+
+class _Count(ProgressColumn):
+    """How much is done of how much."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:,.0f}/{task.total:,.0f}")
+
+
 class Bars:
-    """Progress bars: rows of each table while extracting, steps with loss, figure and time left while training."""
+    """Progress bars: rows of all tables while extracting, steps with loss, figure and time left while training."""
 
     def __init__(self) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _Count(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
@@ -87,7 +129,7 @@ class Bars:
             transient=True,
         )
         self._current: TaskID | None = None
-        self._name = ""
+        self._name, self._started = "", 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -101,13 +143,19 @@ class Bars:
         if self._current is not None:
             self._bars.remove_task(self._current)
         self._current, self._name = self._bars.add_task(name, total=None, note=""), name
+        self._started = time.monotonic()
 
-    def rows(self, table: str, done: int, total: int) -> None:
+    def rows(self, doing: str, done: int, total: int) -> None:
         """See :class:`Watcher`."""
-        if self._name != f"reading {table}":
-            self.stage(f"reading {table}")
+        if self._name != doing:
+            self.stage(doing)
         if self._current is not None:
-            self._bars.update(self._current, completed=done, total=total)
+            note = _rate(done, time.monotonic() - self._started)
+            self._bars.update(self._current, completed=done, total=total, note=note)
+
+    def note(self, text: str) -> None:
+        """See :class:`Watcher`."""
+        self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def step(self, progress: train.Progress) -> None:
         """See :class:`Watcher`."""
@@ -117,9 +165,11 @@ class Bars:
             self._bars.update(self._current, completed=progress.step, total=progress.total_steps, note=note)
 
 
-def watcher() -> Watcher:
-    """Bars where a person watches (a terminal or a notebook), else nothing."""
-    return Bars() if console.is_terminal or console.is_jupyter else Silent()
+def watcher(*, quiet: bool = False) -> Watcher:
+    """Bars where a person watches (a terminal or a notebook), else a line now and then; nothing if ``quiet``."""
+    if quiet:
+        return Silent()
+    return Bars() if console.is_terminal or console.is_jupyter else Lines()
 
 
 def figures_table(kind: Kind, rows: Mapping[str, Figures]) -> Table:

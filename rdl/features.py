@@ -22,7 +22,7 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data import MultiEmbeddingTensor
 from torch_frame.data.stats import StatType
 
-from rdl.clock import ALWAYS, NEVER
+from rdl.clock import ALWAYS, NEVER, NO_BEGINNING, NO_END, US_PER_DAY
 from rdl.schema import Column, Stype, Table
 from rdl.snapshot import Snapshot
 
@@ -33,6 +33,8 @@ MIN_ROWS_OF_A_CLOCK = 30
 #: Code 0 of every categorical column: a value that was unseen at the training cut. NULL is −1, as in torch-frame.
 UNSEEN = "\x00unseen"
 _MISSING_TIME = NEVER
+#: A time in the year 9999 or later stands for an end that never comes.
+_NO_END_FROM = NO_END + 1 - 365 * US_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Features:
     """The packed columns of one table.
 
     ``frame`` holds ``[rows, columns]`` a stype (None where the table has no input column); ``times`` int64
-    ``[rows, 1 + T]`` are the row's own time and its timestamp columns in µs, ``clock.NEVER`` where there is none.
+    ``[rows, 1 + T]`` are the row's own time and its timestamp columns in µs, ``clock.NEVER`` where there is none (or
+    one of the year 9999, or an infinite one, in a column).
     ``known_at`` int64 ``[rows, G]`` are the times at which the columns ``late[g]`` become known, ``clock.NEVER`` for
     never; ``time_names`` are the names of the T timestamp columns.
     """
@@ -149,13 +152,13 @@ def _pack(snapshot: Snapshot, table: str, fitted: Statistics) -> Features:
             codes = [_codes(rows.column(name), fitted.categories[name]) for name in names]
             parts[kind] = torch.from_numpy(np.stack(codes, axis=1))
         elif kind is stype.timestamp:
-            parts[kind] = torch.stack([_calendar(_to_times(rows.column(name))) for name in names], dim=1)
+            parts[kind] = torch.stack([_calendar(_finite_times(rows.column(name))) for name in names], dim=1)
         else:
             embedded = torch.from_numpy(np.concatenate([embed_text(rows.column(name)) for name in names], axis=1))
             offset = torch.arange(0, TEXT_CHANNELS * len(names) + 1, TEXT_CHANNELS)
             parts[kind] = MultiEmbeddingTensor(rows.num_rows, len(names), embedded, offset)
     own = np.where(snapshot.time(table) == ALWAYS, _MISSING_TIME, snapshot.time(table))
-    times = np.stack([own, *(_to_times(rows.column(name)) for name in fitted.times)], axis=1)
+    times = np.stack([own, *(_finite_times(rows.column(name)) for name in fitted.times)], axis=1)
     known_at = np.empty((rows.num_rows, len(fitted.late)), np.int64)
     for number, name in enumerate(fitted.late):
         known_at[:, number] = _to_times(rows.column(name))
@@ -230,6 +233,12 @@ def _to_times(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """µs UTC, ``clock.NEVER`` for NULL."""
     micros = pc.fill_null(values.cast(pa.timestamp("us"), safe=False).cast(pa.int64()), _MISSING_TIME)
     return np.asarray(micros.to_numpy(), dtype=np.int64)
+
+
+def _finite_times(values: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """As :func:`_to_times`; an end that never comes and a beginning that ever was are no times either."""
+    times = _to_times(values)
+    return np.where((times >= _NO_END_FROM) | (times <= NO_BEGINNING), _MISSING_TIME, times)
 
 
 def _calendar(times: npt.NDArray[np.int64]) -> Tensor:

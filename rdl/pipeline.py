@@ -52,23 +52,32 @@ def connect(
     schema: str | os.PathLike[str] | None = None,
     tables: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
+    views: Sequence[str] = (),
+    refresh: bool = False,
 ) -> Database:
     """The database at ``url``, reflected, with what it does not declare proposed and applied (``db.proposals``).
 
     ``schema`` is a TOML file merged over that (default: ``schemas/<database>.toml`` here, where there is one).
-    ``tables`` and ``exclude`` pick tables. Raises DatabaseError and SchemaError.
+    ``tables`` and ``exclude`` pick tables; ``views`` are read beside them. With ``refresh``, only rows newer than the
+    last snapshot's are taken where that can be told to be all (:func:`rdl.snapshot.load_or_build`). Raises
+    DatabaseError and SchemaError.
     """
-    return Database(open_reader(url, tables=tables, exclude=exclude), schema)
+    return Database(open_reader(url, tables=tables, exclude=exclude, views=views), schema, refresh=refresh)
 
 
 class Database:
     """A connected database: its schema, and the questions that can be asked of it."""
 
     def __init__(
-        self, reader: Reader, schema: str | os.PathLike[str] | None = None, *, saved: Schema | None = None
+        self,
+        reader: Reader,
+        schema: str | os.PathLike[str] | None = None,
+        *,
+        saved: Schema | None = None,
+        refresh: bool = False,
     ) -> None:
         """``saved`` is the schema of a run, taken as it is; nothing is inferred then."""
-        self.reader, self.url = reader, reader.url
+        self.reader, self.url, self._refresh = reader, reader.url, refresh
         self.schema_file: Path | None = None
         self.proposals: list[infer.Proposal] = []
         if saved is not None:
@@ -96,7 +105,7 @@ class Database:
     def extract(self, watch: Watcher | None = None) -> Snapshot:
         """The snapshot, with progress told to ``watch``."""
         if "snapshot" not in self.__dict__:
-            self.__dict__["snapshot"] = load_or_build(self.reader, self.schema, progress=watch.rows if watch else None)
+            self.__dict__["snapshot"] = load_or_build(self.reader, self.schema, listener=watch, refresh=self._refresh)
         return self.snapshot
 
     def graph(self) -> TemporalGraph:
@@ -130,9 +139,14 @@ class Database:
             raise ConfigError(f"{self.url} has no task {text!r}", hint=did_you_mean(text, known))
         return read_task(query if isinstance(query, Path) else text, self.schema, parameters=parameters)
 
-    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail") -> int:
-        """Writes ``rows`` into ``table`` in one transaction and returns their number. Raises DatabaseError."""
-        return self.reader.write(table, rows, if_exists=if_exists)
+    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail", entity: str | None = None) -> int:
+        """Writes ``rows`` into ``table`` in one transaction and returns their number.
+
+        Columns named as the key of the table ``entity`` get the types they have there. Raises DatabaseError.
+        """
+        key = self.schema[entity].primary_key if entity is not None else ()
+        like = {column: (str(entity), column) for column in key if column in rows.column_names}
+        return self.reader.write(table, rows, if_exists=if_exists, like=like)
 
 
 class BoundTask:
@@ -155,15 +169,17 @@ class BoundTask:
         return labels.build(self.definition, self.db.snapshot)
 
     def table(self, split: Split | str) -> pd.DataFrame:
-        """The seeds of one split: the entity's own key, ``time`` and ``label``."""
+        """The seeds of one split: the entity's own key, ``time`` and ``label`` (:func:`rdl.labels.values`)."""
         part = self.labels.of(split)
-        frame: pd.DataFrame = _keyed(self, part.entity, part.time, {"label": part.target}).to_pandas()
+        label = labels.values(self.definition, part, self.db.snapshot)
+        frame: pd.DataFrame = _keyed(self, part.entity, part.time, {"label": label}).to_pandas()
         return frame
 
     def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
         """The baselines' metrics by name and split."""
         from rdl.run import baseline_figures
 
+        labels.refuse_untrained(self.definition)
         config = _config({"regime": regime, "seed": seed})
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
 
@@ -185,6 +201,7 @@ class BoundTask:
         from rdl.train import choose_device
 
         started = time.perf_counter()
+        labels.refuse_untrained(self.definition)
         config = _config(settings)
         choose_device(config.device)
         folder = NewFolder(Path(out)) if out else None
@@ -284,8 +301,14 @@ class FittedRun:
         write_report(self.run, folder / "report.html", url=db.url)
 
 
-def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = None) -> FittedRun:
-    """The run saved in the folder ``path``, on its database or the one at ``url``.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    url: str | os.PathLike[str] | None = None,
+    refresh: bool = False,
+    watch: Watcher | None = None,
+) -> FittedRun:
+    """The run saved in the folder ``path``, on its database or the one at ``url``; ``refresh`` as in :func:`connect`.
 
     Raises ConfigError where the folder is not a run, and what :func:`connect` raises. Give ``url`` where the saved one
     lacks its password.
@@ -297,7 +320,8 @@ def load(path: str | os.PathLike[str], *, url: str | os.PathLike[str] | None = N
     try:
         schema = Schema.from_json(facts["schema"])
         reader = open_reader(url or facts["url"], tables=list(schema.tables))
-        task = Database(reader, saved=schema).task(facts["query"], parameters=facts["parameters"])
+        task = Database(reader, saved=schema, refresh=refresh).task(facts["query"], parameters=facts["parameters"])
+        task.db.extract(watch)
         asked = task.definition
         if asked.sql is None and asked.split_by is None and (not asked.row_level or schema[asked.entity].time):
             # The splits stay where they were in training, however much data have come since.

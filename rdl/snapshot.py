@@ -11,10 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -23,31 +22,33 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rdl import clock
+from rdl.cache import default_cache, discard, making, prune, writing
+from rdl.database.failures import explained
 from rdl.database.reader import Reader
 from rdl.errors import ConfigError, DatabaseError, SchemaError
-from rdl.extract import FORMAT, Extraction, Progress, Report, map_table
-from rdl.keys import Rows, match, quote
-from rdl.schema import Relation, Schema
+from rdl.extract import FORMAT, Extraction, Listener, Older, Report
+from rdl.keys import match, quote
+from rdl.schema import Relation, Schema, Stype
+from rdl.sorting import map_table
 
-#: How many snapshots a cache keeps; the ones not opened for longest go first.
-KEPT = 8
+Rows = npt.NDArray[np.int64]
 
 
 class Snapshot:
     """The tables of a database as they stood when it was extracted, opened from a folder by :func:`open_snapshot`.
 
-    ``path`` is the folder, ``schema`` the schema it was extracted by, ``num_rows`` the rows of each table, ``report``
-    what was found on the way. Row numbers are positions in the time-sorted tables. Arrays are read-only.
+    ``path`` is the folder, ``schema`` the schema it was opened or else extracted by, ``num_rows`` the rows of each
+    table, ``report`` what was found on the way. Row numbers are positions in the time-sorted tables. Arrays are
+    read-only.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Schema | None = None) -> None:
         self.path = path
         facts = json.loads((path / "snapshot.json").read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}, not {FORMAT}")
-        self.schema = Schema.from_json(facts["schema"])
-        dangling = {relation: (count, share) for relation, (count, share) in facts["report"]["dangling"].items()}
-        self.report = Report(**{**facts["report"], "dangling": dangling})
+        self.schema = schema or Schema.from_json(facts["schema"])
+        self.report = Report.from_json(facts["report"])
         self.num_rows: dict[str, int] = self.report.rows
         self._arrow: dict[str, pa.Table] = {}
         self._time: dict[str, clock.Times] = {}
@@ -63,8 +64,8 @@ class Snapshot:
                 raise ValueError(f"{relation} has another number of rows")
         self._sources: dict[str, pa.Table] = {}
 
-    def __reduce__(self) -> tuple[Callable[[Path], Snapshot], tuple[Path]]:
-        return open_snapshot, (self.path,)
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[Path, Schema]]:
+        return open_snapshot, (self.path, self.schema)
 
     def __repr__(self) -> str:
         return f"Snapshot({str(self.path)!r}: {len(self.num_rows)} tables, {sum(self.num_rows.values())} rows)"
@@ -111,7 +112,7 @@ class Snapshot:
             raise ConfigError(f"keys of {table!r} lack {', '.join(map(repr, missing))}", hint=_keys_wanted(names))
         rows = pa.table({"row": np.arange(self.num_rows[table])})
         known = self._arrow[table].select(columns) if columns else rows
-        return match(keys.select(names), known).rows
+        return match(keys.select(names), known).rows.astype(np.int64)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A new in-memory DuckDB connection in which every table is a view by its own name.
@@ -180,16 +181,18 @@ def _refuse_alike(what: str, names: Sequence[str]) -> None:
         seen[_fold(name)] = name
 
 
-def open_snapshot(directory: Path) -> Snapshot:
-    """The snapshot in ``directory``. Raises DatabaseError where there is none, or none that is whole."""
+def open_snapshot(directory: Path, schema: Schema | None = None) -> Snapshot:
+    """The snapshot in ``directory``, with the meanings that ``schema`` gives to the same tables and columns. Raises
+    DatabaseError where there is none, or none that is whole."""
     try:
-        return Snapshot(Path(directory))
+        return Snapshot(Path(directory), schema)
     except (OSError, ValueError, KeyError, TypeError, EOFError, pa.ArrowException, SchemaError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DatabaseError(f"{directory} is not a whole snapshot: {_line(reason)}") from None
+        reason = (reason.strip().splitlines() or ["unknown reason"])[0]
+        raise DatabaseError(f"{directory} is not a whole snapshot: {reason}") from None
 
 
-def build(reader: Reader, schema: Schema, directory: Path, *, progress: Progress | None = None) -> Snapshot:
+def build(reader: Reader, schema: Schema, directory: Path, *, listener: Listener | None = None) -> Snapshot:
     """Extracts every table of ``schema`` once into ``directory``, which must not hold anything yet.
 
     It appears there whole or not at all; where another process was first, that one's stays and is opened.
@@ -197,11 +200,15 @@ def build(reader: Reader, schema: Schema, directory: Path, *, progress: Progress
     column holds no times.
     """
     directory = Path(directory)
-    with _writing(directory):
+    with writing(directory):
         if directory.is_dir() and any(directory.iterdir()):
             raise DatabaseError(f"{directory} already holds something", hint="give an empty or a new folder.")
         directory.parent.mkdir(parents=True, exist_ok=True)
-    return _build(reader, schema, directory, progress)
+        with making(directory.parent) as folder:
+            with _reading(reader):
+                _extract(reader, schema, folder, listener)
+            _put(folder, directory)
+    return open_snapshot(directory)
 
 
 def load_or_build(
@@ -209,85 +216,98 @@ def load_or_build(
     schema: Schema,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    listener: Listener | None = None,
     refresh: bool = False,
 ) -> Snapshot:
-    """The snapshot of this database as it is now: from the cache, else (or where ``refresh``) extracted into it.
+    """The snapshot of this database as it is now: from the cache, else extracted into it.
 
     ``cache`` defaults to ``$RDL_CACHE``, ``$XDG_CACHE_HOME/rdl`` or ``~/.cache/rdl``. A snapshot is found again by
-    the database's URL and fingerprint and the schema's; one that is damaged is built again, and the ones not opened
-    for longest are deleted once there are more than ``KEPT``. Raises as :func:`build`.
+    the database's URL and fingerprint and by the tables, columns, keys and times of the schema; one that is damaged is
+    built again, and the ones not opened for longest are deleted once there are many.
+
+    ``refresh`` takes only the rows newer than the newest of the last snapshot, from every table that has a time of its
+    own and, by its number of rows, was only appended to; the listener is told of those that are read whole. A row that
+    was changed in place and is older stays as it was then. Raises as :func:`build`.
     """
     folder = (cache or default_cache()) / "snapshots"
-    facts = json.dumps([FORMAT, reader.url, reader.fingerprint(), schema.fingerprint()])
-    directory = folder / hashlib.sha256(facts.encode()).hexdigest()[:32]
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if directory.exists():
-        if not refresh:
-            with contextlib.suppress(DatabaseError):
-                snapshot = open_snapshot(directory)
-                with contextlib.suppress(OSError):
-                    os.utime(directory)
-                return snapshot
-        with _writing(directory):
-            _discard(directory)
-    snapshot = _build(reader, schema, directory, progress)
-    _prune(folder, directory)
+        with making(folder) as filling:
+            with _reading(reader):
+                source = _digest(FORMAT, reader.url, _extracted(schema).fingerprint())
+                directory = folder / f"{source}-{_digest(reader.fingerprint())}"
+                if (found := _reopened(directory, schema)) is not None:
+                    if refresh and listener:
+                        listener.note("nothing has changed since the last time")
+                    return found
+                _extract(reader, schema, filling, listener, _newest(folder, source) if refresh else None)
+            _put(filling, directory)
+        prune(folder, directory)
+    return open_snapshot(directory, schema)
+
+
+def _reopened(directory: Path, schema: Schema) -> Snapshot | None:
+    """The snapshot in ``directory``, marked as used now; a damaged one is deleted."""
+    if not directory.exists():
+        return None
+    try:
+        snapshot = open_snapshot(directory, schema)
+    except DatabaseError:
+        discard(directory)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(directory)
     return snapshot
 
 
-def default_cache() -> Path:
-    """Where rdl keeps what it can build again: ``$RDL_CACHE``, ``$XDG_CACHE_HOME/rdl`` or ``~/.cache/rdl``."""
-    if chosen := os.environ.get("RDL_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rdl"
-
-
-def _build(reader: Reader, schema: Schema, directory: Path, progress: Progress | None) -> Snapshot:
-    with _writing(directory):
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=directory.parent))
-        try:
-            Extraction(reader, schema, making).run(progress)
-            try:
-                making.rename(directory)
-            except OSError:  # another process was first, or the disk refuses: the former can be opened
-                if not (directory / "snapshot.json").exists():
-                    raise
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
-    return open_snapshot(directory)
+def _newest(folder: Path, source: str) -> Snapshot | None:
+    """The snapshot of ``source`` that was made last."""
+    made = [entry / "snapshot.json" for entry in folder.glob(f"{source}-*")]
+    for facts in sorted(made, key=lambda path: path.stat().st_mtime if path.exists() else 0, reverse=True):
+        with contextlib.suppress(DatabaseError):
+            return open_snapshot(facts.parent)
+    return None
 
 
 @contextlib.contextmanager
-def _writing(directory: Path) -> Iterator[None]:
-    try:
+def _reading(reader: Reader) -> Iterator[None]:
+    with explained(f"{reader.url}: cannot be read"), reader.consistent():
         yield
-    except OSError as error:
-        raise DatabaseError(
-            f"cannot write the snapshot {directory}: {_line(error.strerror or str(error))}",
-            hint="make room there, or name another folder in RDL_CACHE.",
-        ) from error
 
 
-def _discard(directory: Path) -> None:
-    """Deletes a folder in one step as others see it."""
-    away = Path(tempfile.mkdtemp(prefix=".making-", dir=directory.parent))
-    with contextlib.suppress(FileNotFoundError):
-        directory.rename(away / directory.name)
-    shutil.rmtree(away, ignore_errors=True)
+def _extract(
+    reader: Reader, schema: Schema, folder: Path, listener: Listener | None, older: Older | None = None
+) -> None:
+    """Extracts into ``folder`` and tells how much there was and what was not in order."""
+    started = wall.perf_counter()
+    with writing(folder.parent):
+        report = Extraction(reader, schema, folder, listener, older).run()
+    if listener:
+        seconds, rows = wall.perf_counter() - started, sum(report.rows.values())
+        rate = f"{rows:,} rows in {seconds:.1f} s, {rows / max(seconds, 1e-3):,.0f} rows/s"
+        listener.note("; ".join(["extracted " + rate, *([str(report)] if str(report) else [])]))
 
 
-def _prune(folder: Path, newest: Path) -> None:
-    """Deletes all but the ``KEPT`` snapshots opened last, and what extractions killed over a day ago left."""
-    with contextlib.suppress(OSError):
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
-        whole = [entry for entry in entries if not entry.name.startswith(".") and entry != newest]
-        left = [entry for entry in entries if entry.name.startswith(".making-")]
-        day_ago = wall.time() - 86_400
-        for old in whole[KEPT - 1 :] + [entry for entry in left if entry.stat().st_mtime < day_ago]:
-            shutil.rmtree(old, ignore_errors=True)
+def _put(folder: Path, directory: Path) -> None:
+    try:
+        folder.rename(directory)
+    except OSError:  # another process was first, or the disk refuses: the former can be opened
+        if not (directory / "snapshot.json").exists():
+            raise
 
 
-def _line(text: str) -> str:
-    return (text.strip().splitlines() or ["unknown reason"])[0]
+def _extracted(schema: Schema) -> Schema:
+    """``schema`` less what does not matter to an extraction: what its columns mean."""
+    tables = {
+        name: replace(
+            table,
+            columns=tuple(replace(c, stype=Stype.unsupported, nullable=True, known_at=None) for c in table.columns),
+            valid_until=None,
+        )
+        for name, table in schema.tables.items()
+    }
+    return Schema(tables, schema.relations)
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -16,7 +16,7 @@ from rdl.aggregates import MOST_COLUMNS, Seeds, closing_times, window_features
 from rdl.clock import US_PER_DAY, Span
 from rdl.query.task import Kind, Task, TaskTable
 from rdl.schema import Table
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 CHURN = Task(Kind.binary, "", "users", None, horizon=Span(5))
 CLICK = Task(Kind.regression, "", "orders", None, row_level=True, label_columns=frozenset({("orders", "amount")}))

@@ -21,7 +21,7 @@ from rdl.errors import ConfigError
 from rdl.metrics import evaluate
 from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.snapshot import Snapshot
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 CHURN = Task(Kind.binary, "", "users", None, horizon=Span(7))
 WEEK = 7 * US_PER_DAY

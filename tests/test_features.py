@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_frame import stype
 
-from rdl.clock import NEVER, US_PER_DAY
+from rdl.clock import NEVER, NO_BEGINNING, NO_END, US_PER_DAY, to_us
 from rdl.features import Statistics, embed_text, fit, mask, pack, seasons, standardise
 from rdl.schema import Schema
 from rdl.snapshot import Snapshot
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 
 def events(
@@ -148,3 +148,14 @@ def test_the_end_of_a_row_is_known_when_it_has_come(tmp_path: Path) -> None:
     assert table.told_by(table["value"]) is None
     snapshot.schema = Schema({"events": table})
     assert fit(snapshot, 4 * US_PER_DAY)["events"].late == {"until": ("until",)}
+
+
+def test_an_end_that_never_comes_is_no_time(tmp_path: Path) -> None:
+    ends = pa.array([0, NO_END, NO_BEGINNING, to_us("9999-12-31"), to_us("9998-12-31"), None], pa.int64())
+    table = pa.table({"at": ends.cast(pa.timestamp("us")), "value": pa.array([1.0] * 6)})
+    snapshot = MemoryReader({"t": table}, keys={}, times={}, relations=[]).snapshot(tmp_path)
+    packed = pack(snapshot, fit(snapshot, 0))["t"]
+    known = [True, False, False, False, True, False]
+    assert (packed.times[:, 1] != NEVER).tolist() == known
+    assert packed.frame is not None
+    assert packed.frame.feat_dict[stype.timestamp].isnan().any(dim=2)[:, 0].tolist() == [not time for time in known]

@@ -274,8 +274,10 @@ def test_unknown_labels_are_dropped_and_counted(plain: Snapshot) -> None:
         ("PREDICT AVG(orders.amount, 0, 7) FOR EACH users.id WHERE users.age > 99", "no-rows"),
         ("PREDICT SUM(orders.amount, 0, 90) FOR EACH users.id", "no-rows"),
         ("PREDICT COUNT(reviews.*, 0, 7) FOR EACH users.id", "no-rows"),
-        ("PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 3 FOR EACH users.id", "not-yet"),
-        ("PREDICT users.country FOR EACH users.id", "not-yet"),
+        ("PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 3 FOR EACH users.id", "no-positives"),
+        ("PREDICT LIST_DISTINCT(orders.status WHERE orders.qty > 1, 0, 7) CLASSIFY FOR EACH users.id", "no-positives"),
+        ("PREDICT users.country FOR EACH users.id", "one-class"),
+        ("PREDICT FIRST(orders.status, 0, 7) FOR EACH users.id", "one-class"),
         ("PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id EVERY 1 second", "anchors"),
         ("PREDICT COUNT(orders.*, 0, 9000, years) FOR EACH users.id", "anchors"),
     ],
@@ -480,14 +482,25 @@ def test_manifests_give_the_labels_that_relbench_gives(
             np.testing.assert_array_equal(ours.time, times)
 
 
-def test_recommendation_manifest_is_refused_clearly(
+def test_recommendation_manifest_gives_the_lists_that_relbench_gives(
     formula_one: tuple[Snapshot, int, int, Any], shared_data: Path
 ) -> None:
-    snapshot, val_cut, test_cut, _ = formula_one
-    folder = shared_data / "rel-f1" / "tasks" / "driver-circuit-compete"
-    task = read_manifest(folder, snapshot.schema, val_cut, test_cut)
-    with pytest.raises(QueryError, match="recommendation tasks are not trained yet"):
-        labels.build(task, snapshot)
+    snapshot, val_cut, test_cut, dataset = formula_one
+    name = "driver-circuit-compete"
+    task = read_manifest(shared_data / "rel-f1" / "tasks" / name, snapshot.schema, val_cut, test_cut)
+    table = labels.build(task, snapshot)
+    assert [len(table.of(split)) for split in ("train", "val", "test")] == [2649, 27, 27]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = dataset.load_task(name, regenerate=True)
+        for split in ("train", "val", "test"):
+            frame = theirs.get_table(split, mask_input_cols=False).df
+            ours = table.of(split)
+            keys = snapshot.keys("drivers", ours.entity).column(0).to_numpy()
+            np.testing.assert_array_equal(keys, frame["driverId"].to_numpy())
+            np.testing.assert_array_equal(ours.time, frame["date"].to_numpy().astype("datetime64[us]").astype(np.int64))
+            listed = labels.values(task, ours, snapshot).to_pylist()
+            assert [sorted(keys) for keys in listed] == [sorted(keys) for keys in frame["circuitId"]]
 
 
 # --- the tasks beside the package ---------------------------------------------------------------------------------
@@ -498,7 +511,7 @@ TASKS = Path(__file__).resolve().parents[1] / "tasks"
 @pytest.mark.parametrize("path", sorted((TASKS / "shop").glob("*.pql")), ids=lambda path: path.stem)
 def test_shop_tasks_are_read(path: Path) -> None:
     task = read_task(path, SHOP)
-    assert task.kind in labels.LABELLED
+    assert task.kind in labels.TRAINED
     assert task.source.startswith("-- ")
 
 

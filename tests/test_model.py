@@ -21,7 +21,7 @@ from rdl.model import RelationalModel, build
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
 from tests.test_sampler import shop
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 
 def made(snapshot: Snapshot, masked: set[tuple[str, str]] | None = None) -> tuple[RelationalModel, dict[str, Features]]:

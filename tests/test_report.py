@@ -27,7 +27,7 @@ from rdl.run import Figures, Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
 from rdl.train import Evaluation, Progress
 from tests.test_inspection import Page
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 QUERY = "PREDICT SUM(orders.amount, 0, 30, days) > '<b>'\nFOR EACH users.id"
 SCHEMA = Schema({"users": Table("users", (Column("id", Dtype.integer, Stype.identifier),), ("id",))})

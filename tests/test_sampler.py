@@ -16,7 +16,7 @@ from rdl.clock import NEVER, US_PER_DAY
 from rdl.graph import TemporalGraph
 from rdl.sampler import EdgeType, Sampler, Seeds, Subgraph
 from rdl.snapshot import Snapshot
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 
 def shop(rng: np.random.Generator, *, users: int, items: int, orders: int, messages: int) -> MemoryReader:

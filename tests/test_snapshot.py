@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,8 @@ from rdl import clock
 from rdl.errors import ConfigError, DatabaseError, SchemaError
 from rdl.keys import match
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
-from rdl.snapshot import KEPT, build, load_or_build, open_snapshot
+from rdl.cache import KEPT
+from rdl.snapshot import build, load_or_build, open_snapshot
 from tests.memory import MemoryReader
 
 
@@ -303,8 +305,21 @@ def test_cached_by_data_and_schema(tmp_path: Path) -> None:
     reader.version = "2"
     assert load_or_build(reader, SHOP_SCHEMA, cache=tmp_path).path != first.path
     assert len(reader.reads) == 9
-    load_or_build(reader, SHOP_SCHEMA, cache=tmp_path, refresh=True)
-    assert len(reader.reads) == 12
+
+
+def test_what_columns_mean_does_not_matter_to_an_extraction(tmp_path: Path) -> None:
+    reader = MemoryReader(SHOP)
+    first = load_or_build(reader, SHOP_SCHEMA, cache=tmp_path)
+    orders = SHOP_SCHEMA["orders"]
+    columns = tuple(replace(column, stype=Stype.categorical, known_at="at") for column in orders.columns)
+    other = Schema(
+        {**SHOP_SCHEMA.tables, "orders": replace(orders, columns=columns, valid_until="at")}, first.schema.relations
+    )
+    second = load_or_build(reader, other, cache=tmp_path)
+    assert second.path == first.path
+    assert second.schema == pickle.loads(pickle.dumps(second)).schema == other
+    assert open_snapshot(first.path).schema == SHOP_SCHEMA
+    assert len(reader.reads) == 3
 
 
 def test_the_cache_stands_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,10 +351,10 @@ def test_an_interrupted_extraction_leaves_nothing(tmp_path: Path, error: BaseExc
     reader = MemoryReader(SHOP)
     read = reader.read
 
-    def fail(table: str, columns: Sequence[str] | None = None, *, limit: int | None = None) -> pa.RecordBatchReader:
+    def fail(table: str, columns: Sequence[str] | None = None, **options: Any) -> pa.RecordBatchReader:
         if table == "order lines":
             raise error
-        return read(table, columns, limit=limit)
+        return read(table, columns, **options)
 
     reader.read = fail  # type: ignore[method-assign]
     with pytest.raises(type(error)):
@@ -351,11 +366,9 @@ def test_the_first_of_two_processes_wins(tmp_path: Path) -> None:
     slow, fast = MemoryReader(SHOP), MemoryReader(SHOP)
     read = slow.read
 
-    def overtaken(
-        table: str, columns: Sequence[str] | None = None, *, limit: int | None = None
-    ) -> pa.RecordBatchReader:
+    def overtaken(table: str, columns: Sequence[str] | None = None, **options: Any) -> pa.RecordBatchReader:
         load_or_build(fast, SHOP_SCHEMA, cache=tmp_path)
-        return read(table, columns, limit=limit)
+        return read(table, columns, **options)
 
     slow.read = overtaken  # type: ignore[method-assign]
     snapshot = load_or_build(slow, SHOP_SCHEMA, cache=tmp_path)
@@ -383,18 +396,35 @@ def test_old_snapshots_go(tmp_path: Path) -> None:
     assert newest.path in kept
 
 
-def test_progress_counts_rows(tmp_path: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
-    build(MemoryReader(SHOP), SHOP_SCHEMA, tmp_path / "s", progress=lambda *args: seen.append(args))
-    assert seen[-2:] == [("order lines", 3, 6), ("order lines", 6, 6)]
+class Told:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows_done: list[tuple[str, int, int]] = []
+        self.notes: list[str] = []
+
+    def rows(self, doing: str, done: int, total: int) -> None:
+        self.rows_done.append((doing, done, total))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_progress_counts_the_rows_of_all_tables(tmp_path: Path) -> None:
+    told = Told()
+    reader = MemoryReader(SHOP, rows_a_batch=3)
+    reader.repairs = {("orders", "at"): 2}
+    build(reader, SHOP_SCHEMA, tmp_path / "s", listener=told)
+    assert told.rows_done == [("reading", done, 13) for done in (3, 6, 7, 10, 13)]
+    assert len(told.notes) == 1
+    assert told.notes[0].startswith("extracted 13 rows in ")
+    assert told.notes[0].endswith("; 1 dangling key, 3 unknown times, 2 cells that do not fit their type")
 
 
 def test_a_column_that_is_gone(tmp_path: Path) -> None:
     class Narrow(MemoryReader):
-        def read(
-            self, table: str, columns: Sequence[str] | None = None, *, limit: int | None = None
-        ) -> pa.RecordBatchReader:
-            return super().read(table, list(columns or ())[:1], limit=limit)
+        def read(self, table: str, columns: Sequence[str] | None = None, **options: Any) -> pa.RecordBatchReader:
+            return super().read(table, list(columns or ())[:1], **options)
 
     with pytest.raises(SchemaError, match="no longer has column 'name'"):
         build(Narrow(SHOP), SHOP_SCHEMA, tmp_path / "s")

@@ -21,7 +21,7 @@ from rdl.query.task import Kind, TaskTable
 from rdl.sampler import Sampler
 from rdl.snapshot import Snapshot
 from rdl.train import Inputs, Progress, fit
-from tests.tiny import MemoryReader
+from tests.memory import MemoryReader
 
 CONFIG = TrainConfig(
     channels=16, fanouts=(32,), batch_size=64, min_steps=80, max_steps=80, max_epochs=1, patience=50, learning_rate=5e-3

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from rdl.database.scan import prepare, timestamp_of
+from rdl.clock import NO_BEGINNING
+from rdl.database.scan import prepare, time_of, timestamp_of
 from rdl.database.types import ARROW_TYPES
 from rdl.schema import Dtype
+
+_FIRST = pa.scalar(NO_BEGINNING, pa.timestamp("us"))
 
 
 class CellParser:
@@ -27,15 +31,17 @@ class CellParser:
             return array.cast(wanted)
         try:
             # ISO text without a zone: Arrow reads it at memory speed, or refuses the batch as a whole.
-            return array.cast(wanted)
+            moments = array.cast(wanted)
         except pa.ArrowInvalid:
             return self._parse_times(array, dtype)
+        early = pc.less(moments, _FIRST)  # of the year 0
+        return pc.if_else(early, _FIRST, moments) if pc.any(early).as_py() else moments
 
     def _parse_times(self, array: pa.Array, dtype: Dtype) -> pa.Array:
         if self._connection is None:
             self._connection = prepare(duckdb.connect())
         self._connection.register("cells", pa.table({"cell": array}))
-        moment = "TRY_CAST(trim(cell) AS TIME)" if dtype is Dtype.time else timestamp_of("cell", "VARCHAR")
+        moment = time_of("trim(cell)") if dtype is Dtype.time else timestamp_of("cell", "VARCHAR")
         found = self._connection.sql(f"SELECT {moment} AS moment FROM cells").to_arrow_table()
         return found.column(0).combine_chunks().cast(ARROW_TYPES[dtype])
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from rdl.database.scan import ISO_TIME, literal, quote
+from rdl.database.scan import literal, quote, timestamp_of
 from rdl.errors import DatabaseError
 from rdl.schema import Dtype
 
@@ -19,8 +22,8 @@ _TESTS: dict[Dtype, str] = {
     Dtype.float: "regexp_matches({0}, '^[+-]?((0|[1-9][0-9]*)(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$"
     "|^(?i)[+-]?(nan|inf|infinity)$') AND TRY_CAST({0} AS DOUBLE) IS NOT NULL",
     Dtype.date: "regexp_matches({0}, '^\\d{{4}}-\\d{{2}}-\\d{{2}}$') AND TRY_CAST({0} AS DATE) IS NOT NULL",
-    Dtype.timestamp: f"regexp_matches({{0}}, {literal(ISO_TIME.replace('{', '{{').replace('}', '}}'))})"
-    " AND TRY_CAST(trim({0}) AS TIMESTAMPTZ) IS NOT NULL",
+    Dtype.timestamp: timestamp_of("{0}", "VARCHAR").replace("{", "{{").replace("}", "}}").replace("{{0}}", "{0}")
+    + " IS NOT NULL",
     Dtype.uuid: "regexp_matches({0}, '^[0-9a-fA-F]{{8}}(-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}$')",
 }
 
@@ -39,7 +42,7 @@ def csv_sql(path: Path, pattern: str) -> tuple[str, list[str]]:
             file.seek(0)
             names = next(csv.reader(file, delimiter=delimiter), [])
         except UnicodeDecodeError:
-            raise DatabaseError(f"{str(path)!r} is not UTF-8 text", hint="convert it to UTF-8.") from None
+            raise _not_utf8(path) from None
     if not any(names):
         raise DatabaseError(f"{str(path)!r} has no first line with the names of its columns")
     names = [name or f"column{number}" for number, name in enumerate(names)]
@@ -50,6 +53,36 @@ def csv_sql(path: Path, pattern: str) -> tuple[str, list[str]]:
     columns = ", ".join(f"{quote(name)}: 'VARCHAR'" for name in names)
     options = f"auto_detect = false, header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"'"
     return f"read_csv({literal(pattern)}, columns = {{{columns}}}, {options})", names
+
+
+def _not_utf8(path: Path) -> DatabaseError:
+    with path.open("rb") as file:
+        known = "UTF-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
+    hint = f"convert it to UTF-8, as with iconv -f {known} -t UTF-8."
+    return DatabaseError(f"{str(path)!r} is not UTF-8 text", hint=hint)
+
+
+@contextmanager
+def csv_explained(path: Path) -> Iterator[None]:
+    """Inside it, what DuckDB says of a line of ``path`` is raised as a DatabaseError that names the line."""
+    try:
+        yield
+    except duckdb.InvalidInputException as error:
+        text = str(error)
+        if "utf-8" in text.lower() or "unicode" in text.lower():
+            raise _not_utf8(path) from error
+        where = re.search(r"on Line: (\d+)", text)
+        columns = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
+        if columns:
+            what = f"{columns[2]} cells where the first line names {columns[1]} columns"
+        elif "unterminated quote" in text:
+            what = "a quote that does not end"
+        elif "invalid state" in text:
+            what = "lines that end in two ways (\\n and \\r\\n), or text around a quoted cell"
+        else:
+            raise
+        line = f", line {where[1]}" if where else ""
+        raise DatabaseError(f"cannot read {str(path)!r}{line}: {what}", hint="mend the file.") from error
 
 
 def _outside_quotes(line: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -74,6 +75,28 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def cast_column(rows: pa.Table, column: str, schema: pa.Schema, source: str) -> pa.Table:
+    """``rows`` with ``column`` in the type that ``schema`` has for ``source``, not as a dictionary. Raises Arrow's
+    errors for a value that does not fit."""
+    names = [name for name in schema.names if name.casefold() == source.casefold()]
+    if not names:  # a folder's name of a partition, key=value, is no column of the file
+        return rows
+    type_ = schema.field(source if source in names else names[0]).type
+    while pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    position = rows.column_names.index(column)
+    cells = rows.column(position)
+    if isinstance(type_, pa.UuidType) and not isinstance(cells.type, pa.UuidType):
+        with duckdb.connect() as connection:
+            connection.register("rows", pa.table({"cell": cells}))
+            parsed = "SELECT unhex(replace(CAST(CAST(cell AS UUID) AS VARCHAR), '-', '')) FROM rows"
+            stored = connection.sql(parsed).to_arrow_table().column(0).cast(pa.binary(16)).combine_chunks()
+        return rows.set_column(position, column, pa.ExtensionArray.from_storage(type_, stored))
+    if pa.types.is_decimal(type_) and pa.types.is_integer(cells.type):
+        cells = cells.cast(pa.decimal128(38, 0))  # else Arrow asks for room for every integer there is
+    return rows.set_column(position, column, cells.cast(type_))
 
 
 def _column_names(file: Path) -> list[str]:

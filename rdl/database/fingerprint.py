@@ -13,10 +13,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from rdl.errors import DatabaseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +44,32 @@ class FileState:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def sqlite_state(path: Path) -> FileState:
-    """The state of a SQLite file. Raises OSError."""
-    with path.open("rb") as file:
-        header = file.read(100)
-        stat = os.fstat(file.fileno())
+def sqlite_state(path: Path, file: BinaryIO | None = None) -> FileState:
+    """The state of a SQLite file. Raises OSError.
+
+    To close any handle of a file drops every lock that the process has on it; so who holds one gives ``file``, a
+    handle that stays open.
+    """
+    header, stat = _header(path, 100, file)
     # Byte 18: 1 is a rollback journal, whose every transaction raises the counter at byte 24; 2 is a log.
     counted = len(header) == 100 and header[18] == 1
     counter = int.from_bytes(header[24:28], "big") if counted else None
     return FileState(path, stat.st_size, stat.st_mtime_ns, counter, _digest_log(path, "-wal"))
 
 
-def duckdb_state(path: Path) -> FileState:
-    """The state of a DuckDB file. Raises OSError."""
-    with path.open("rb") as file:
-        header = file.read(3 * 4096)
-        stat = os.fstat(file.fileno())
+def duckdb_state(path: Path, file: BinaryIO | None = None) -> FileState:
+    """The state of a DuckDB file, as :func:`sqlite_state`. Raises OSError."""
+    header, stat = _header(path, 3 * 4096, file)
     # Two headers take turns; each checkpoint writes one with the next number.
     numbers = [int.from_bytes(header[at + 8 : at + 16], "little") for at in (4096, 8192)]
     counter = max(numbers) if len(header) == 3 * 4096 else None
     return FileState(path, stat.st_size, stat.st_mtime_ns, counter, _digest_log(path, ".wal"))
+
+
+def _header(path: Path, size: int, file: BinaryIO | None) -> tuple[bytes, os.stat_result]:
+    with ExitStack() as stack:
+        handle = file or stack.enter_context(path.open("rb"))
+        return os.pread(handle.fileno(), size, 0), os.fstat(handle.fileno())
 
 
 def _digest_log(path: Path, suffix: str) -> str:
@@ -108,3 +117,12 @@ def unsealed(state: FileState, seals: Iterable[str | None]) -> str:
             if seal and seal.startswith(kept):
                 return seal.removeprefix(kept)
     return state.digest()
+
+
+@contextmanager
+def unchanged(url: str, look: Callable[[], object]) -> Iterator[None]:
+    """Raises DatabaseError on leaving where ``look`` then sees something else than on entering."""
+    before = look()
+    yield
+    if look() != before:
+        raise DatabaseError(f"{url}: the data changed while they were read", hint="read again when nobody writes.")

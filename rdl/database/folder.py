@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from rdl.database.csv_types import csv_dtypes, csv_sql
+from rdl.database.csv_types import csv_dtypes, csv_explained, csv_sql
 from rdl.database.failures import explained
-from rdl.database.files import SUFFIXES, registry_of, write_into
+from rdl.database.files import SUFFIXES, cast_column, registry_of, write_into
+from rdl.database.fingerprint import unchanged
 from rdl.database.reader import IfExists
-from rdl.database.registry import known_columns, note_repairs
+from rdl.database.registry import check_since, known_columns, note_repairs
 from rdl.database.scan import Scan, columns_of, describe, literal, prepare, stream
-from rdl.database.selection import pick
+from rdl.database.selection import pick, without_unknown
 from rdl.database.url import DatabaseUrl
 from rdl.errors import DatabaseError, did_you_mean
-from rdl.schema import Column, Schema, Table
+from rdl.schema import Schema, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +41,40 @@ class FolderReader:
     narrowest that all its cells have. Predictions are written as Parquet files into the folder.
     """
 
-    def __init__(self, url: DatabaseUrl, *, tables: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: DatabaseUrl,
+        *,
+        tables: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        views: Sequence[str] = (),
+    ) -> None:
         self.path = Path(url.path or url.location)
         self.url, self.name = url.redacted, self.path.resolve().name
         self._repairs: dict[tuple[str, str], int] = {}
         self.repairs: Mapping[tuple[str, str], int] = self._repairs
-        self.warnings: list[str] = []
-        self._tables, self._exclude = tables, tuple(exclude)
+        self.warnings: Sequence[str] = []
+        self.parallel_reads = 4
+        self._tables, self._exclude, self._views = tables, tuple(exclude), tuple(views)
         self._scans: dict[str, Scan] = {}
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._connecting = threading.Lock()
+        self._held: str | None = None
 
     def reflect(self) -> Schema:
         """As :meth:`rdl.database.reader.Reader.reflect` says."""
-        self._scans = self._find_scans()
-        return Schema({name: Table(name, self._columns(name, scan)) for name, scan in self._scans.items()})
+        tables, warnings = self._reflect_tables()
+        self.warnings = warnings
+        return Schema(tables)
+
+    def _reflect_tables(self) -> tuple[dict[str, Table], list[str]]:
+        """The tables picked, and what had to be left out of them; sets what is read of each."""
+        tables, scans, warnings = dict[str, Table](), dict[str, Scan](), list[str]()
+        for name, scan in self._find_scans().items():
+            if table := without_unknown(self._table(name, scan), scan.types, warnings):
+                tables[name], scans[name] = table, scan.only(column.name for column in table.columns)
+        self._scans = scans
+        return tables, warnings
 
     def count(self, table: str) -> int:
         """The number of rows of ``table``."""
@@ -59,25 +83,64 @@ class FolderReader:
             found = connection.execute(f"SELECT count(*) FROM {scan.sql}").fetchall()
         return int(found[0][0])
 
+    @contextmanager
+    def consistent(self) -> Iterator[None]:
+        """As :meth:`rdl.database.reader.Reader.consistent` says; not one within another. Files have no transactions."""
+        if self._held is not None:
+            raise DatabaseError(f"{self.url}: a consistent read is under way already")
+        with unchanged(self.url, self._state):
+            self._held = self._state()
+            try:
+                yield
+            finally:
+                self._held = None
+
     def read(
-        self, table: str, columns: Sequence[str] | None = None, *, limit: int | None = None
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        *,
+        limit: int | None = None,
+        since: tuple[str, int] | None = None,
     ) -> pa.RecordBatchReader:
         """As :meth:`rdl.database.reader.Reader.read` says."""
         scan = self._scan(table)
         chosen = known_columns(table, columns, scan.types)
+        check_since(table, since, scan.dtypes())
         doing = f"{self.url}: cannot read table {table!r}"
         lost = note_repairs(self._repairs, table)
-        return stream(self._connect(), scan, chosen, limit=limit, lost=lost, doing=doing)
+        return stream(self._connect(), scan, chosen, limit=limit, since=since, lost=lost, doing=doing)
 
     def fingerprint(self) -> str:
         """As :meth:`rdl.database.reader.Reader.fingerprint` says: of every file its name, size and times of change."""
+        return self._state() if self._held is None else self._held
+
+    def _state(self) -> str:
         with explained(f"{self.url}: cannot be looked at"):
             return fingerprint_files(self.path, (file for source in self._sources() for file in source.files))
 
-    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail") -> int:
+    def write(
+        self,
+        table: str,
+        rows: pa.Table,
+        *,
+        if_exists: IfExists = "fail",
+        like: Mapping[str, tuple[str, str]] | None = None,
+    ) -> int:
         """As :meth:`rdl.database.reader.Reader.write` says; the table is a Parquet file in the folder."""
         names = {source.name.casefold() for source in self._sources()}
+        rows = self._as_declared(table, rows, like or {})
         return write_into(self.path, table, rows, if_exists, lambda name: name.casefold() in names)
+
+    def _as_declared(self, table: str, rows: pa.Table, like: Mapping[str, tuple[str, str]]) -> pa.Table:
+        """``rows`` with the columns of ``like`` in the types of the Parquet columns they name; CSV has no types."""
+        files = {source.name: source.files[0] for source in self._sources()}
+        for column, (name, part) in like.items():
+            known_columns(name, [part], self._scan(name).types)
+            if files[name].suffix.lower() == ".parquet":
+                with explained(f"{self.url}: cannot write table {table!r}: column {column!r}"):
+                    rows = cast_column(rows, column, pq.read_schema(files[name]), part)
+        return rows
 
     def close(self) -> None:
         """Lets go of the connection; no file is held open between calls."""
@@ -106,17 +169,18 @@ class FolderReader:
             raise DatabaseError(
                 f"{self.url}: there is no .parquet or .csv file in {str(self.path)!r}", hint="give another folder."
             )
-        picked = pick(list(sources), self._tables, self._exclude, where=self.url)
+        picked = pick(list(sources), self._tables, self._exclude, where=self.url, wanted=self._views)
         with self._connect() as connection:
             return {name: scan_files(connection, sources[name].files, self.path) for name in picked}
 
-    def _columns(self, _table: str, scan: Scan) -> tuple[Column, ...]:
-        return columns_of(scan, keys=set(), required=set())
+    def _table(self, name: str, scan: Scan) -> Table:
+        return Table(name, columns_of(scan, keys=set(), required=set()))
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        if self._connection is None:
-            self._connection = duckdb.connect()
-        return prepare(self._connection.cursor())
+        with self._connecting:
+            if self._connection is None:
+                self._connection = duckdb.connect()
+            return prepare(self._connection.cursor())
 
     def _scan(self, table: str) -> Scan:
         if not self._scans:
@@ -149,7 +213,8 @@ def scan_files(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], fol
     with explained(f"cannot read {shown!r}"):
         if files[0].suffix.lower() == ".csv":
             sql, names = csv_sql(files[0], _pattern(files[0]))
-            wanted = csv_dtypes(connection, sql, names)
+            with csv_explained(files[0]):
+                wanted = csv_dtypes(connection, sql, names)
             return Scan(sql, dict.fromkeys(names, "VARCHAR"), wanted, tested=True)
         patterns = ", ".join(literal(_pattern(file)) for file in files)
         hive = any("=" in part for file in files for part in file.relative_to(folder).parts[:-1])

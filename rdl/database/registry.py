@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from rdl.database.reader import IfExists
 from rdl.errors import DatabaseError, did_you_mean
+from rdl.schema import Dtype
 
 #: The table (in a folder: the JSON file) that lists the tables rdl wrote.
 REGISTRY = "rdl_predictions"
@@ -33,6 +34,14 @@ def known_columns(table: str, columns: Sequence[str] | None, known: Mapping[str,
         if column not in known:
             raise DatabaseError(f"table {table!r} has no column {column!r}", hint=did_you_mean(column, known))
     return list(known) if columns is None else list(columns)
+
+
+def check_since(table: str, since: tuple[str, int] | None, dtypes: Mapping[str, Dtype]) -> None:
+    """Raises DatabaseError where the column of ``since`` is not a date or timestamp column of ``table``."""
+    if since is not None:
+        known_columns(table, [since[0]], dtypes)
+        if dtypes[since[0]] not in (Dtype.date, Dtype.timestamp):
+            raise DatabaseError(f"column {since[0]!r} is no date or timestamp", hint="name one that is.")
 
 
 def plan_write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,16 @@ class RelbenchReader(FolderReader):
     test_cut_us: int
     tasks: dict[str, Path]
 
-    def __init__(self, url: DatabaseUrl, *, tables: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: DatabaseUrl,
+        *,
+        tables: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        views: Sequence[str] = (),
+    ) -> None:
         folder = url.path or _download(url)
-        super().__init__(replace(url, path=folder), tables=tables, exclude=exclude)
+        super().__init__(replace(url, path=folder), tables=tables, exclude=exclude, views=views)
         manifest = load_manifest(folder / MANIFEST)
         self.name = str(manifest.get("name") or self.name)
         self._specs = _check_tables(manifest, folder)
@@ -48,31 +55,43 @@ class RelbenchReader(FolderReader):
         self.tasks = {found.parent.name: found.parent for found in sorted(folder.glob(f"tasks/*/{MANIFEST}"))}
 
     def reflect(self) -> Schema:
-        """As :meth:`rdl.database.reader.Reader.reflect` says; ``warnings`` then names what had to be dropped."""
-        self._scans, self.warnings = self._typed(self._find_scans()), []
-        tables = {name: self._table(name, scan) for name, scan in self._scans.items()}
+        """As :meth:`rdl.database.reader.Reader.reflect` says."""
+        tables, warnings = self._reflect_tables()
         relations = [
             Relation(child, (column,), parent, (self._specs[parent]["pkey"],))
             for child, spec in self._specs.items()
             for column, parent in spec["fkeys"].items()
         ]
-        return Schema(tables, fitting(relations, tables, self._specs, self.warnings))
+        schema = Schema(tables, fitting(relations, tables, self._specs, warnings))
+        self.warnings = warnings
+        return schema
 
-    def fingerprint(self) -> str:
-        """As :meth:`rdl.database.reader.Reader.fingerprint` says; the manifest counts as well."""
+    def _state(self) -> str:
+        """The manifest counts as well."""
         with explained(f"{self.url}: cannot be looked at"):
             files = [file for source in self._sources() for file in source.files]
             return fingerprint_files(self.path, [self.path / MANIFEST, *files])
 
-    def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail") -> int:
+    def write(
+        self,
+        table: str,
+        rows: pa.Table,
+        *,
+        if_exists: IfExists = "fail",
+        like: Mapping[str, tuple[str, str]] | None = None,
+    ) -> int:
         """As :meth:`rdl.database.reader.Reader.write` says; the table is ``predictions/<table>.parquet``."""
         folder = self.path / "predictions"
+        rows = self._as_declared(table, rows, like or {})
         with explained(f"{self.url}: cannot make {str(folder)!r}"):
             folder.mkdir(exist_ok=True)
         return write_into(folder, table, rows, if_exists, lambda _: False)
 
     def _sources(self) -> list[Source]:
         return [Source(name, (self.path / "db" / f"{name}.parquet",)) for name in self._specs]
+
+    def _find_scans(self) -> dict[str, Scan]:
+        return self._typed(super()._find_scans())
 
     def _typed(self, scans: dict[str, Scan]) -> dict[str, Scan]:
         """``scans`` with text in time columns read as times, and keys that pandas made floats read as integers."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
 
+from rdl.clock import NO_BEGINNING, NO_END, US_PER_DAY
 from rdl.database.failures import explained
 from rdl.database.types import ARROW_TYPES, STYPES, dtype_named
 from rdl.schema import Column, Dtype, Stype
@@ -17,6 +18,18 @@ from rdl.schema import Column, Dtype, Stype
 BATCH_ROWS = 16_384
 #: Text that may be a time: the year comes first, so that no order of day and month is ever guessed.
 ISO_TIME = r"^\s*\d{4}-\d{1,2}-\d{1,2}([ T].*)?$"
+#: How text spells a time that is infinite or beyond the years 1 to 9999 (PostgreSQL writes ``0044-03-15 BC``).
+_AFTER_ALL = r"(?i)^\s*\+?(infinity|\d{5,}-\d{1,2}-\d{1,2}([ T].*)?)\s*$"
+_BEFORE_ALL = r"(?i)^\s*(-infinity|-\d{4,}-\d{1,2}-\d{1,2}.*|\d{4,}-\d{1,2}-\d{1,2}.*\sbc)\s*$"
+#: The last and the first time of each type of DuckDB's that holds years beyond 1 to 9999.
+_ENDS = {
+    "DATE": ("DATE '9999-12-31'", "DATE '0001-01-01'"),
+    "TIMESTAMP": (f"make_timestamp({NO_END})", f"make_timestamp({NO_BEGINNING})"),
+    "TIMESTAMPTZ": ("TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'", "TIMESTAMPTZ '0001-01-01 00:00:00+00'"),
+    "TIMESTAMP_S": ("TIMESTAMP_S '9999-12-31 23:59:59'", "TIMESTAMP_S '0001-01-01 00:00:00'"),
+    "TIMESTAMP_MS": ("TIMESTAMP_MS '9999-12-31 23:59:59.999'", "TIMESTAMP_MS '0001-01-01 00:00:00'"),
+    "TIMESTAMP_NS": (f"make_timestamp_ns({2**63 - 2})", f"make_timestamp_ns({2 - 2**63})"),
+}
 _MONTH_US = 2_629_800_000_000  # 30.4375 days, as rdl.clock counts a month
 _NARROW = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 
@@ -38,10 +51,23 @@ class Scan:
         """The storage type of ``column``."""
         return self.wanted.get(column) or duckdb_dtype(self.types[column])
 
+    def dtypes(self) -> dict[str, Dtype]:
+        """The storage type of every column."""
+        return {column: self.dtype(column) for column in self.types}
+
+    def only(self, columns: Iterable[str]) -> Scan:
+        """The same with these columns alone."""
+        return replace(self, types={column: self.types[column] for column in columns})
+
 
 def quote(name: str) -> str:
     """``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def fold(name: str) -> str:
+    """``name`` as SQLite and DuckDB compare names: ASCII letters in lower case, others as they are."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def literal(text: str) -> str:
@@ -91,24 +117,77 @@ def _element(type_text: str) -> str:
 
 
 def timestamp_of(quoted: str, type_text: str) -> str:
-    """SQL for ``quoted`` as TIMESTAMP in UTC; NULL where it has no such time (infinity, not a time)."""
+    """SQL for ``quoted`` as TIMESTAMP in UTC, from ``clock.NO_BEGINNING`` to ``NO_END``; NULL where it is no time."""
+    last, first = _ENDS["TIMESTAMP"]
     if type_text == "VARCHAR":
-        moment = f"timezone('UTC', TRY_CAST(trim({quoted}) AS TIMESTAMPTZ))"
-        return f"CASE WHEN regexp_matches({quoted}, {literal(ISO_TIME)}) THEN {moment} END"
-    if type_text == "TIMESTAMP_NS":  # a cast would round up, to a time that was not yet
+        moment = _clamped(_moment_of_text(quoted), *_ENDS["TIMESTAMP"])
+        return (
+            f"CASE WHEN regexp_matches({quoted}, {literal(ISO_TIME)}) AND NOT {_matches(quoted, _BEFORE_ALL)} "
+            f"THEN {moment} WHEN {_matches(quoted, _AFTER_ALL)} THEN {last} "
+            f"WHEN {_matches(quoted, _BEFORE_ALL)} THEN {first} END"
+        )
+    if type_text == "TIMESTAMPTZ_NS":
+        return timestamp_of(f"timezone('UTC', {quoted})", "TIMESTAMP_NS")
+    kind = _kind_of_time(type_text)
+    after, before = _ENDS[kind]
+    if kind == "TIMESTAMP_NS":  # a cast would round up, to a time that was not yet
         nanos = f"epoch_ns({quoted})"
-        micros = f"({nanos} - (({nanos} % 1000) + 1000) % 1000) // 1000"
-        return f"CASE WHEN isfinite({quoted}) THEN make_timestamp({micros}) END"
-    zoned = "WITH TIME ZONE" in type_text or type_text == "TIMESTAMPTZ"
-    moment = f"timezone('UTC', {quoted})" if zoned else f"TRY_CAST({quoted} AS TIMESTAMP)"
-    return f"CASE WHEN isfinite({moment}) THEN {moment} END"
+        moment = f"make_timestamp(({nanos} - (({nanos} % 1000) + 1000) % 1000) // 1000)"
+    else:
+        moment = f"timezone('UTC', {quoted})" if kind == "TIMESTAMPTZ" else f"TRY_CAST({quoted} AS TIMESTAMP)"
+    return f"CASE WHEN {quoted} > {after} THEN {last} WHEN {quoted} < {before} THEN {first} ELSE {moment} END"
+
+
+def _kind_of_time(type_text: str) -> str:
+    zoned = type_text in ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
+    return "TIMESTAMPTZ" if zoned else type_text if type_text in _ENDS else "TIMESTAMP"
+
+
+def _clamped(moment: str, last: str, first: str) -> str:
+    return f"CASE WHEN {moment} > {last} THEN {last} WHEN {moment} < {first} THEN {first} ELSE {moment} END"
+
+
+def _matches(quoted: str, pattern: str) -> str:
+    return f"regexp_matches({quoted}, {literal(pattern)})"
+
+
+def _moment_of_text(quoted: str) -> str:
+    """SQL for ISO text as TIMESTAMP in UTC. A leap second is the first moment of the next minute."""
+    leap = f"regexp_replace(trim({quoted}), '(\\d:\\d{{2}}):60(\\.\\d+)?', '\\1:59')"
+    late = f"CASE WHEN contains({quoted}, ':60') THEN TRY_CAST({leap} AS TIMESTAMPTZ) + INTERVAL 1 SECOND END"
+    return f"timezone('UTC', coalesce(TRY_CAST(trim({quoted}) AS TIMESTAMPTZ), {late}))"
+
+
+def time_of(quoted: str) -> str:
+    """SQL for ``quoted`` as TIME; the end of a day, 24:00:00, which no Arrow time is, is the microsecond before."""
+    moment = f"TRY_CAST({quoted} AS TIME)"
+    return f"CASE WHEN {moment} = TIME '24:00:00' THEN TIME '23:59:59.999999' ELSE {moment} END"
+
+
+def time_filter(name: str, type_text: str, since_us: int) -> str:
+    """SQL that holds where column ``name`` is ``since_us`` or later.
+
+    A bare comparison of the column, where its type allows one, lets DuckDB skip whole row groups of a file.
+    """
+    quoted, since = quote(name), min(since_us, NO_END)
+    if since > NO_BEGINNING:
+        if type_text == "DATE":
+            return f"{quoted} >= DATE '1970-01-01' + {-(-since // US_PER_DAY)}"
+        if type_text == "TIMESTAMP":
+            return f"{quoted} >= make_timestamp({since})"
+        if _kind_of_time(type_text) == "TIMESTAMPTZ":
+            return f"{quoted} >= timezone('UTC', make_timestamp({since}))"
+        if type_text == "TIMESTAMP_NS" and abs(since * 1000) < 2**62:
+            return f"{quoted} >= make_timestamp_ns({since * 1000})"
+    return f"{timestamp_of(quoted, type_text)} >= make_timestamp({max(since, NO_BEGINNING)})"
 
 
 def _interval(quoted: str) -> str:
     """SQL for ``quoted`` as microseconds; a month counts 30.4375 days."""
-    months = f"(datepart('year', {quoted}) * 12 + datepart('month', {quoted})) * {_MONTH_US}"
+    months = f"(datepart('year', {quoted})::HUGEINT * 12 + datepart('month', {quoted})) * {_MONTH_US}"
     clock = f"datepart('hour', {quoted}) * 3600000000 + datepart('minute', {quoted}) * 60000000"
-    return f"{months} + datepart('day', {quoted}) * 86400000000 + {clock} + datepart('microsecond', {quoted})"
+    whole = f"{months} + datepart('day', {quoted}) * 86400000000 + {clock} + datepart('microsecond', {quoted})"
+    return f"TRY_CAST({whole} AS BIGINT)"
 
 
 def _list(quoted: str, type_text: str) -> str:
@@ -126,7 +205,9 @@ def _expression(name: str, type_text: str, dtype: Dtype) -> tuple[str, bool]:
     if dtype in (Dtype.date, Dtype.timestamp):
         return timestamp_of(quoted, type_text), True
     if dtype is Dtype.interval:
-        return (_interval(quoted), False) if type_text == "INTERVAL" else ("NULL::BIGINT", True)
+        return (_interval(quoted), True) if type_text == "INTERVAL" else ("NULL::BIGINT", True)
+    if dtype is Dtype.time:
+        return time_of(quoted), True
     if dtype is Dtype.list:
         return _list(quoted, type_text), True
     if dtype is Dtype.integer and type_text in ("DOUBLE", "FLOAT"):
@@ -136,7 +217,6 @@ def _expression(name: str, type_text: str, dtype: Dtype) -> tuple[str, bool]:
         Dtype.integer: "BIGINT",
         Dtype.float: "DOUBLE",
         Dtype.decimal: "DOUBLE",
-        Dtype.time: "TIME",
         Dtype.binary: "BLOB",
     }.get(dtype, "VARCHAR")
     if target == type_text:
@@ -162,6 +242,7 @@ def stream(
     columns: Sequence[str],
     *,
     limit: int | None,
+    since: tuple[str, int] | None,
     lost: Callable[[str, int], None],
     doing: str,
 ) -> pa.RecordBatchReader:
@@ -171,7 +252,8 @@ def stream(
     Raises DatabaseError "``doing``: …", here or while batches are read.
     """
     planned = {name: _expression(name, scan.types[name], scan.dtype(name)) for name in columns}
-    tail = "" if limit is None else f" LIMIT {int(limit)}"
+    tail = "" if since is None else f" WHERE {time_filter(since[0], scan.types[since[0]], since[1])}"
+    tail += "" if limit is None else f" LIMIT {int(limit)}"
     chosen = ", ".join(f"{sql} AS {quote(name)}" for name, (sql, _) in planned.items())
     with explained(doing):
         # A column that nobody asked for keeps the number of rows where no column is chosen.

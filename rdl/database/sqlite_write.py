@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import adbc_driver_sqlite.dbapi as adbc
@@ -15,8 +17,11 @@ from rdl.database.scan import prepare, quote
 from rdl.errors import DatabaseError
 
 
-def put(connection: adbc.Connection, table: str, rows: pa.Table, if_exists: IfExists, seal: str) -> None:
-    """Writes ``rows`` and the entry in the list of rdl's tables; the caller commits."""
+def put(
+    connection: adbc.Connection, table: str, rows: pa.Table, if_exists: IfExists, seal: str, types: Mapping[str, str]
+) -> None:
+    """Writes ``rows`` and the entry in the list of rdl's tables; the caller commits. ``types`` are the declared types
+    of columns that do not take their own."""
     with connection.cursor() as cursor:
         # From the first read on, the lock keeps others from committing until the caller does.
         _, *columns = _first_column(cursor, "SELECT '' UNION ALL SELECT name FROM pragma_table_info(?)", REGISTRY)
@@ -32,14 +37,20 @@ def put(connection: adbc.Connection, table: str, rows: pa.Table, if_exists: IfEx
         if action == "replace":
             cursor.execute(f"DROP TABLE {quote(table)}")
         if action != "append":
-            types = [_declared(field.type) for field in rows.schema]
-            columns_sql = ", ".join(f"{quote(n)} {type_}" for n, type_ in zip(rows.column_names, types, strict=True))
+            declared = [(field.name, types.get(field.name, _declared(field.type))) for field in rows.schema]
+            columns_sql = ", ".join(f"{quote(name)} {_type_sql(type_text)}" for name, type_text in declared)
             cursor.execute(f"CREATE TABLE {quote(table)} ({columns_sql})")
         if stored.num_rows:
             marks = ", ".join("?" * stored.num_columns)
             cursor.executemany(f"INSERT INTO {quote(table)} VALUES ({marks})", stored)
         cursor.execute(f"DELETE {mine}", (table,))
         cursor.execute(f"INSERT INTO {REGISTRY} VALUES (?, ?, ?)", (table, written_now(), seal))
+
+
+def _type_sql(type_text: str) -> str:
+    """A declared type, which can be any text, as SQL: SQLite takes a quoted name for one."""
+    plain = re.fullmatch(r"[A-Za-z]\w*(\(\d+(, ?\d+)?\))?|DOUBLE PRECISION|", type_text, re.ASCII)
+    return type_text if plain else quote(type_text)
 
 
 def _first_column(cursor: Any, sql: str, *values: object) -> list[Any]:

@@ -73,6 +73,13 @@ class ColumnRef(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class RowRef(Expression):
+    """The row number, in the last parent, of the row reached from the row at hand through ``relations``."""
+
+    relations: tuple[Relation, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate(Expression):
     """``function`` over the rows of ``table`` in the window (t + start, t + end] that reach the row at hand.
 

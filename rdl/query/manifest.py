@@ -72,14 +72,16 @@ def read_manifest(folder: str | Path, schema: Schema, val_cut_us: int, test_cut_
         hidden = frozenset((table, column) for table, column in manifest.remove_columns if column in schema[table])
         if manifest.kind == "external":
             raise _refuse(path, f"task {manifest.name!r} has labels made elsewhere, which are not read yet")
+        if kind is Kind.recommendation and manifest.kind == "autocomplete":
+            raise _refuse(path, "an autocomplete task completes a column, it ranks nothing", "use kind: forecast.")
+        tables = [manifest.entity_table]
         if kind is Kind.recommendation:
-            entity = schema[str(manifest.src_entity_table)].name
-            return Task(kind, source, entity, None, top_k=manifest.eval_k, split_at=(val_cut_us, test_cut_us))
-        entity = schema[str(manifest.entity_table)].name
+            tables = [manifest.src_entity_table, manifest.dst_entity_table]
         if manifest.kind == "autocomplete":
             return _autocomplete(path, manifest, schema, source, (val_cut_us, test_cut_us), hidden)
-        if len(schema[entity].primary_key) != 1:
-            raise _refuse(path, f"table {entity!r} has no primary key of one column to find its rows by")
+        for table in tables:
+            if len(schema[str(table)].primary_key) != 1:
+                raise _refuse(path, f"table {table!r} has no primary key of one column to find its rows by")
     except QueryError:
         raise
     except RdlError as error:
@@ -94,15 +96,20 @@ def _forecast(
     window_us, timedelta = _timedelta(path, str(manifest.timedelta))
     if cuts[1] - cuts[0] < window_us:
         raise _refuse(path, f"timedelta {manifest.timedelta!r} is longer than the time from validation to test")
+    ranks = manifest.task_type == "recommendation"
+    entity, target = manifest.entity_col, manifest.target_col
+    if ranks:
+        entity, target = manifest.src_entity_col, manifest.dst_entity_col
     sql = LabelSql(
         str(manifest.sql), timedelta, window_us, int(manifest.num_eval_timestamps),
-        str(manifest.entity_col), str(manifest.time_col), str(manifest.target_col),
+        str(entity), str(manifest.time_col), str(target),
     )  # fmt: skip
     days, rest = divmod(window_us, US_PER_DAY)
     horizon = Span(days) if rest == 0 else Span(window_us // US_PER_SECOND, "second")
     return Task(
-        _KINDS[manifest.task_type], source, str(manifest.entity_table), None, horizon=horizon, stride=horizon,
-        split_at=cuts, hidden=hidden, sql=sql,
+        _KINDS[manifest.task_type], source, str(manifest.src_entity_table if ranks else manifest.entity_table), None,
+        horizon=horizon, stride=horizon, split_at=cuts, hidden=hidden, sql=sql,
+        top_k=manifest.eval_k if ranks else None, candidates=manifest.dst_entity_table if ranks else None,
     )  # fmt: skip
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from rdl.errors import QueryError, did_you_mean
-from rdl.query.expressions import Name
+from rdl.query.expressions import ColumnRef, Name
 from rdl.query.tokens import Place, refuse
 from rdl.schema import Relation, Schema
 
 Path = tuple[Relation, ...]
+
+
+def key_of(schema: Schema, column: ColumnRef) -> Relation | None:
+    """The foreign key that ``column`` is on its own, or None; of several over the same column the first."""
+    return next((key for key in schema.relations_from(column.table) if key.key == (column.column,)), None)
 
 
 def find_paths(schema: Schema, child: str, parent: str, first: frozenset[Relation] = frozenset()) -> tuple[Path, ...]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from rdl import clock
+from rdl.query.balance import Balance, balance, warn
 from rdl.query.expressions import aggregates, own_columns
 from rdl.query.task import SPLITS, Kind, Task, TaskTable
 from rdl.schema import Schema
-
-Balance = dict[str, float]
 
 _FEW_ROWS, _MANY_ANCHORS = 20, 10_000
 
@@ -22,7 +20,7 @@ class Plan:
     """What a task comes to on a snapshot, before any training.
 
     ``path`` says how each aggregate reaches the entity; ``anchors`` and ``rows`` count by split; ``balance`` holds,
-    by split, the share of positives (binary) or mean, min, median and max (regression), None where there are no rows;
+    by split, what :func:`rdl.query.balance.balance` says for the kind of task, None where there are no rows;
     ``dropped`` counts rows whose label is unknown, ``censored`` anchors whose window the data do not cover.
     """
 
@@ -79,7 +77,7 @@ def describe(
         cuts={"val": table.val_cut, "test": table.test_cut},
         anchors=dict(zip(parts, anchors, strict=True)),
         rows={split: len(part) for split, part in parts.items()},
-        balance={split: _balance(task.kind, part.target) for split, part in parts.items()},
+        balance={split: balance(task.kind, part, parts["train"]) for split, part in parts.items()},
         dropped=dropped,
         censored=censored,
         hidden=tuple(f"{name}.{column}" for name, column in sorted(task.hidden)),
@@ -98,19 +96,6 @@ def _paths(task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
-def _balance(kind: Kind, target: npt.NDArray[np.float64]) -> Balance | float | None:
-    if len(target) == 0:
-        return None
-    if kind is Kind.binary:
-        return float(target.mean())
-    return {
-        "mean": float(target.mean()),
-        "min": float(target.min()),
-        "median": float(np.median(target)),
-        "max": float(target.max()),
-    }
-
-
 def _warnings(task: Task, schema: Schema, parts: dict[str, TaskTable], anchors: int, dropped: int) -> list[str]:
     """What a user should know before training, worst first."""
     warnings = [f"{split} has no row" for split, part in parts.items() if len(part) == 0]
@@ -118,11 +103,7 @@ def _warnings(task: Task, schema: Schema, parts: dict[str, TaskTable], anchors: 
         f"{split} has only {len(part)} rows: its figures will be rough"
         for split, part in parts.items() if 0 < len(part) < _FEW_ROWS
     ]  # fmt: skip
-    if task.kind is Kind.binary:
-        for split, part in parts.items():
-            if len(part) and part.target.min() == part.target.max():
-                only = "positives" if part.target[0] else "negatives: no positive at all"
-                warnings.append(f"{split} has one class only, {only}")
+    warnings += warn(task.kind, parts)
     kept = sum(len(part) for part in parts.values())
     if dropped > kept:
         warnings.append(f"more labels are unknown ({dropped}) than known ({kept})")

@@ -6,12 +6,16 @@ from rdl.clock import Span
 from rdl.query.clauses import Clauses
 from rdl.query.expressions import Aggregate, ColumnRef, Expression, Name, aggregates, own_columns
 from rdl.query.names import Resolver, Scope, Type
-from rdl.query.paths import find_column, find_key, match_name, split_table
+from rdl.query.paths import find_column, find_key, key_of, match_name, split_table
 from rdl.query.task import Kind, Task
+from rdl.query.timeframes import timeframes
 from rdl.query.tokens import Place, refuse
 from rdl.schema import Relation, Schema, Stype
 
 Cell = tuple[str, str]
+
+#: Aggregates whose value is one of the values aggregated.
+_ONE_VALUE = ("FIRST", "LAST", "MIN", "MAX")
 
 
 def resolve_task(clauses: Clauses, schema: Schema, source: str) -> Task:
@@ -34,13 +38,15 @@ def resolve_task(clauses: Clauses, schema: Schema, source: str) -> Task:
     nested = next((inner for window in aggregates(where) for inner in aggregates(window.filter)), None)
     if row_level and nested is not None:
         raise refuse("nested", "an aggregate inside another needs a target over a window", nested.place)
+    stride = None if row_level else _stride(target)
+    last = timeframes(target, stride, clauses.forecast)[-1] if stride and clauses.forecast else target
     hidden, masked = _label_cells(target, schema, entity) if row_level else (frozenset[Cell](), frozenset[Cell]())
     split_by = _split_column(clauses.split_by, schema, entity, row_level=row_level)
     listed = frozenset(_cell(name, schema) for name in clauses.hide) | (frozenset([split_by]) if split_by else set())
     return Task(
         kind, source, entity, target,
-        horizon=None if row_level else _horizon(windows, clauses.forecast),
-        stride=None if row_level else _stride(aggregates(target)),
+        horizon=None if row_level else _horizon((*aggregates(last), *aggregates(assuming))),
+        stride=stride,
         where=where,
         assuming=assuming,
         every=clauses.every,
@@ -53,7 +59,7 @@ def resolve_task(clauses: Clauses, schema: Schema, source: str) -> Task:
         timeframes=clauses.forecast,
         as_of=clauses.as_of,
         entities=None if clauses.entities is None else tuple(literal.value for literal in clauses.entities),
-        ranked=_listed(target) if kind is Kind.recommendation else None,
+        candidates=_candidates(target, schema) if kind is Kind.recommendation else None,
         warnings=_warnings(target, row_level=row_level, hidden=listed),
     )  # fmt: skip
 
@@ -101,15 +107,15 @@ def _split_column(name: Name | None, schema: Schema, entity: str, *, row_level: 
     return cell
 
 
-def _horizon(windows: tuple[Aggregate, ...], timeframes: int | None) -> Span:
-    """The end of the furthest window; of the last one where the target is forecast over several."""
-    furthest = max((window.end for window in windows), key=lambda end: end.days)
-    return Span(furthest.count * (timeframes or 1), furthest.unit)
+def _horizon(windows: tuple[Aggregate, ...]) -> Span:
+    """The end of the furthest window."""
+    return max((window.end for window in windows), key=lambda end: end.days)
 
 
-def _stride(windows: tuple[Aggregate, ...]) -> Span:
+def _stride(target: Expression) -> Span:
     """The length of the target's window: of the longest, counted from t where it begins before t."""
-    ahead = [window for window in windows if window.end.count > 0]
+    outer = [window for window in aggregates(target, nested=False) if window.end.count > 0]
+    ahead = outer or [window for window in aggregates(target) if window.end.count > 0]
     lengths = [
         Span(window.end.count - max(window.start.count if window.start else 0, 0), window.end.unit) for window in ahead
     ]
@@ -147,9 +153,14 @@ def _listed(target: Expression) -> ColumnRef | None:
 
 def _is_key(column: ColumnRef | None, schema: Schema) -> bool:
     """Whether ``column`` is a foreign key on its own."""
-    return column is not None and any(
-        relation.key == (column.column,) for relation in schema.relations_from(column.table)
-    )
+    return column is not None and key_of(schema, column) is not None
+
+
+def _candidates(target: Expression, schema: Schema) -> str | None:
+    """The table whose rows a recommendation ranks."""
+    column = _listed(target)
+    key = key_of(schema, column) if column is not None else None
+    return key.parent if key is not None else None
 
 
 # --- what kind of task --------------------------------------------------------------------------------------------
@@ -222,8 +233,14 @@ def _single_kind(target: Expression, type_: Type, clauses: Clauses, schema: Sche
     stype = schema[column.table][column.column].stype if column is not None else None
     if isinstance(target, ColumnRef) and _is_key(target, schema):
         raise refuse("key-target", "a foreign key is ranked: say RANK TOP k", place, "add RANK TOP 10.")
+    one_value = isinstance(target, ColumnRef) or (isinstance(target, Aggregate) and target.function in _ONE_VALUE)
+    if one_value and _is_key(column, schema):
+        raise refuse(
+            "key-target", "a foreign key is not a number: list the keys and rank them", place,
+            "write LIST_DISTINCT(…) RANK TOP 10, or count them: COUNT_DISTINCT(…).",
+        )  # fmt: skip
     if type_ is Type.number and not clauses.classify:
-        categorical = stype is Stype.categorical and isinstance(target, ColumnRef)
+        categorical = stype is Stype.categorical and one_value
         return Kind.multiclass if categorical else Kind.regression
     if type_ is Type.time:
         raise refuse("time-target", "a time is not a target", place, "predict whether something happens: COUNT(…) > 0.")

@@ -23,6 +23,7 @@ from rdl.query.expressions import (
     Logic,
     Negative,
     Not,
+    RowRef,
     Value,
 )
 from rdl.query.paths import Path
@@ -112,6 +113,8 @@ class Rows:
                 return value_sql(value)
             case ColumnRef():
                 return self._column(node)
+            case RowRef(relations=relations):
+                return self.hop(relations)
             case Aggregate():
                 return self._aggregate(node)
             case Negative(operand=operand):

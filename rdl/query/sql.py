@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from textwrap import indent
 
 from rdl.clock import Span, to_datetime
-from rdl.query.expressions import Aggregate, Compare, Expression, Literal, Logic
+from rdl.query.expressions import Aggregate, ColumnRef, Compare, Expression, Literal, Logic, RowRef
+from rdl.query.paths import key_of
 from rdl.query.scalar import Rows, aggregate_sql, quote, table_sql, value_sql
-from rdl.query.task import Task
+from rdl.query.task import Kind, Task
+from rdl.query.timeframes import timeframes
 from rdl.schema import Schema
 
 
@@ -25,21 +27,35 @@ class Compiler:
     _offsets: dict[Span, str] = field(default_factory=dict)
 
     def labels(self) -> str:
-        """SQL for ``entity`` (row number), ``time`` and ``target`` (DOUBLE; NULL: unknown), by time and entity key."""
+        """SQL for ``entity`` (row number), ``time`` and ``target`` (NULL: unknown), by time and entity key.
+
+        The target is a DOUBLE (binary, regression), a value (multiclass), or a list: of values (multilabel), of row
+        numbers (recommendation), of a DOUBLE a timeframe (forecast).
+        """
         self._tables.append(("eligible", self._eligible()))
-        if self.task.target is None:
-            raise TypeError("a task without a target has its own SQL")
         rows = self._rows('s."time"', past=False)
-        target = rows.sql(self.task.target)
+        target = self._target(rows)
         where = f"\nWHERE {rows.sql(self.task.assuming)}" if self.task.assuming is not None else ""
         source = f'eligible s JOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity{_lines(rows.joins)}'
         self._tables.append(("labels", f'SELECT s."time", s.entity, {target} AS target\nFROM {source}{where}'))
         key = [f"e.{quote(column)}" for column in self.schema[self.task.entity].primary_key] or ["l.entity"]
         return self._with(
-            'SELECT l.entity, l."time", CAST(l.target AS DOUBLE) AS target\n'
+            'SELECT l.entity, l."time", l.target\n'
             f'FROM labels l JOIN {table_sql(self.task.entity)} e ON e."#row" = l.entity\n'
             f'ORDER BY l."time", {", ".join(key)}, l.entity'
         )
+
+    def _target(self, rows: Rows) -> str:
+        task = self.task
+        if task.target is None:
+            raise TypeError("a task without a target has its own SQL")
+        if task.kind is Kind.forecast and task.stride is not None:
+            frames = timeframes(task.target, task.stride, task.timeframes or 1)
+            return f"[{', '.join(f'CAST({rows.sql(frame)} AS DOUBLE)' for frame in frames)}]"
+        if task.kind is Kind.recommendation:
+            return rows.sql(_rows_listed(task.target, self.schema))
+        target = rows.sql(task.target)
+        return f"CAST({target} AS DOUBLE)" if task.kind in (Kind.binary, Kind.regression) else target
 
     def seeds(self) -> str:
         """SQL for ``entity`` and ``time``: who is eligible, ordered by entity."""
@@ -151,6 +167,16 @@ class Compiler:
     def _bounds(self, anchor: int) -> list[str]:
         times = [anchor, *(span.after(anchor) for span in self._offsets)]
         return [value_sql(to_datetime(time)) for time in times]
+
+
+def _rows_listed(target: Expression, schema: Schema) -> Expression:
+    """The target of a recommendation with row numbers of the table that is ranked in place of its keys."""
+    if isinstance(target, Aggregate) and target.argument is not None:
+        return replace(target, argument=_rows_listed(target.argument, schema))
+    key = key_of(schema, target) if isinstance(target, ColumnRef) else None
+    if not isinstance(target, ColumnRef) or key is None:
+        raise TypeError("only a foreign key is ranked")
+    return RowRef((*target.relations, key))
 
 
 def _join_inner(rows: Rows, where: Expression | None, named: dict[tuple[Aggregate, bool], str]) -> None:

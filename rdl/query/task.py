@@ -5,15 +5,16 @@ A task holds no rows and no connection; :mod:`rdl.labels` turns it and a snapsho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rdl.clock import NEVER, Span
 from rdl.config import Regime
-from rdl.query.expressions import ColumnRef, Expression, Value
+from rdl.query.expressions import Expression, Value
 
 
 class Kind(StrEnum):
@@ -45,28 +46,57 @@ class TaskTable:
     """The seeds of a task with their labels, one row a seed, ordered by split, time and entity.
 
     ``entity[n]`` is the row number of the entity in its (time-sorted) snapshot table, ``time[n]`` the anchor in µs
-    UTC, ``split[n]`` 0, 1 or 2 (train, val, test), ``target[n]`` the label as float64 (binary: 0 or 1).
-    ``val_cut`` and ``test_cut`` are the times (µs) at which validation and test begin: the *training* cut, at
-    which statistics are fitted, is ``val_cut``; the frozen regime cuts the database at ``val_cut`` for
-    validation seeds and at ``test_cut`` for test seeds.
+    UTC, ``split[n]`` 0, 1 or 2 (train, val, test). ``val_cut`` and ``test_cut`` are the times (µs) at which validation
+    and test begin: the *training* cut, at which statistics are fitted, is ``val_cut``; the frozen regime cuts the
+    database at ``val_cut`` for validation seeds and at ``test_cut`` for test seeds.
+
+    ``target`` is the label, by kind of task:
+
+    - binary, regression: float64 ``[seeds]``; binary: 0 or 1.
+    - forecast: float64 ``[seeds, timeframes]``; NaN where a timeframe's label is unknown, never all of a seed.
+    - multiclass: int64 ``[seeds]``, a number into ``classes``; -1 - i is the value ``unseen[i]``.
+    - multilabel: int64 ``[labels]``, numbered so too, those of seed n being ``target[indptr[n]:indptr[n + 1]]``,
+      ascending.
+    - recommendation: int64 ``[labels]``, row numbers in the ranked table, by ``indptr`` as for multilabel.
+
+    ``indptr`` is int64 ``[seeds + 1]`` where labels are lists, else None. ``classes`` are the values that training
+    seeds have, most frequent first, equally frequent ones ascending; ``unseen`` those that only other seeds have.
     """
 
     entity: npt.NDArray[np.int64]
     time: npt.NDArray[np.int64]
     split: npt.NDArray[np.int8]
-    target: npt.NDArray[np.float64]
+    target: npt.NDArray[Any]
     val_cut: int
     test_cut: int
+    indptr: npt.NDArray[np.int64] | None = None
+    classes: tuple[Value, ...] = ()
+    unseen: tuple[Value, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entity)
 
     def of(self, split: Split | str) -> TaskTable:
         """The seeds of one split, in order."""
-        kept = self.split == SPLITS.index(Split(split))
-        return TaskTable(
-            self.entity[kept], self.time[kept], self.split[kept], self.target[kept], self.val_cut, self.test_cut
+        return self.take(np.flatnonzero(self.split == SPLITS.index(Split(split))))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> TaskTable:
+        """The seeds with the numbers ``rows``, in that order."""
+        target, indptr = self.target, None
+        if self.indptr is None:
+            target = target[rows]
+        else:
+            begins, lengths = self.indptr[rows], np.diff(self.indptr)[rows]
+            indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+            target = target[np.arange(indptr[-1]) + np.repeat(begins - indptr[:-1], lengths)]
+        return replace(
+            self, entity=self.entity[rows], time=self.time[rows], split=self.split[rows], target=target, indptr=indptr
         )
+
+    def owners(self) -> npt.NDArray[np.int64]:
+        """The seed's number for each label of a target of lists ``[labels]``, for each seed otherwise."""
+        lengths = np.diff(self.indptr) if self.indptr is not None else 1
+        return np.repeat(np.arange(len(self)), lengths)
 
     def cuts(self, regime: Regime | str) -> npt.NDArray[np.int64]:
         """The newest time, in µs, that a row visible to each seed may have: the seed's own time or, in the frozen
@@ -83,7 +113,8 @@ class LabelSql:
 
     ``timedelta`` is the text put in place of ``{timedelta}``, ``window_us`` its length and the distance of anchors;
     at most ``num_eval_timestamps`` of them are in validation, and in test. The result has the columns ``entity``
-    (the entity's primary key), ``time`` and ``target``.
+    (the entity's primary key), ``time`` and ``target``; of a recommendation the target is a list of primary keys of the
+    table that is ranked.
     """
 
     sql: str
@@ -108,7 +139,9 @@ class Task:
     target on the entity itself, which are inputs only on rows strictly older than the seed. ``split_at`` holds the
     times (µs) at which validation and test begin, ``split_by`` a column of the entity that says the split.
     ``entities`` are the primary keys to predict for (None: all eligible), ``as_of`` the time (µs) of prediction.
-    ``ranked`` is the foreign key whose parents a recommendation ranks, ``sql`` the SQL of a RelBench manifest.
+    ``candidates`` is the table whose rows a recommendation ranks; its target lists a foreign key to it.
+    ``timeframes`` is the number of windows of a forecast, each ``stride`` after the one before. ``sql`` is that of a
+    RelBench manifest.
     """
 
     kind: Kind
@@ -129,6 +162,6 @@ class Task:
     timeframes: int | None = None
     as_of: int | None = None
     entities: tuple[Value, ...] | None = None
-    ranked: ColumnRef | None = None
+    candidates: str | None = None
     sql: LabelSql | None = None
     warnings: tuple[str, ...] = ()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import yaml
+from sqlalchemy.dialects import registry
+
+from tests.database import mysql_engine, postgresql_engine
 
 PEOPLE = 'Größe & "Co"; --'
 ORDERS = "select"
@@ -133,13 +138,70 @@ def build_relbench(folder: Path) -> str:
     return f"relbench:{folder}"
 
 
+def build_postgresql(server: Any) -> str:
+    return postgresql_engine.build(server, CONTENT, _KEYS, _DAYS)
+
+
+def _change_postgresql(server: Any, url: str) -> None:
+    server.run(url, f'UPDATE {quote(ORDERS)} SET amount = 7 WHERE "Id" = 1')
+
+
+def build_generic(folder: Path) -> str:
+    """The SQLite file under a name that rdl knows nothing of, so that it is read through SQLAlchemy alone."""
+    registry.register("anydb", "sqlalchemy.dialects.sqlite.pysqlite", "SQLiteDialect_pysqlite")
+    return build_sqlite(folder).replace("sqlite:///", "anydb:///file:") + "?mode=rw&uri=true"
+
+
+def _file_of(url: str) -> str:
+    return url.removeprefix("anydb:///file:").partition("?")[0]
+
+
+def _written_generic(_: Path, url: str, table: str) -> list[dict[str, object]] | None:
+    with closing(sqlite3.connect(_file_of(url))) as connection:
+        connection.row_factory = sqlite3.Row
+        try:
+            rows = [dict(row) for row in connection.execute(f"SELECT * FROM {quote(table)}")]
+        except sqlite3.OperationalError:
+            return None
+    return [{**row, "time": dt.datetime.fromisoformat(row["time"]), "hit": bool(row["hit"])} for row in rows]
+
+
+def _change_generic(_: Path, url: str) -> None:
+    with closing(sqlite3.connect(_file_of(url))) as connection, connection:
+        connection.execute(f'UPDATE {quote(ORDERS)} SET amount = 7 WHERE "Id" = 1')
+
+
+def build_mariadb(server: Any) -> str:
+    return mysql_engine.build(server, CONTENT, _KEYS, _DAYS)
+
+
+def _change_mariadb(server: Any, url: str) -> None:
+    server.run(url, f"UPDATE `{ORDERS}` SET amount = 7 WHERE Id = 1")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What the suites do with a database on a server, past its reader; each is given the server and the URL."""
+
+    fixture: str  # the server's, in tests.servers
+    written: Callable[[Any, str, str], list[dict[str, object]] | None]  # the rows of a table; None: there is none
+    change: Callable[[Any, str], None]  # changes a user's number
+    drop: Callable[[Any, str], None]
+
+
 @dataclass(frozen=True)
 class Engine:
     name: str
-    build: Callable[[Path], str]
+    build: Callable[[Any], str]  # of a folder, or of the server of a remote engine
     keys: bool  # whether it declares keys
     relations: bool  # whether the small database declares its relation there
+    remote: Remote | None = None
 
+
+POSTGRESQL = Remote("postgres", postgresql_engine.written, _change_postgresql, postgresql_engine.drop)
+MARIADB = Remote("mariadb", mysql_engine.written, _change_mariadb, mysql_engine.drop)
+# A file, but not looked at as one: the folder stands for the server.
+GENERIC = Remote("tmp_path", _written_generic, _change_generic, lambda _, url: Path(_file_of(url)).unlink())
 
 ENGINES = [
     Engine("sqlite", build_sqlite, keys=True, relations=True),
@@ -148,4 +210,7 @@ ENGINES = [
     Engine("csv", build_csv, keys=False, relations=False),
     Engine("parts", build_parts, keys=False, relations=False),
     Engine("relbench", build_relbench, keys=True, relations=True),
+    Engine("postgresql", build_postgresql, keys=True, relations=True, remote=POSTGRESQL),
+    Engine("generic", build_generic, keys=True, relations=True, remote=GENERIC),
+    Engine("mariadb", build_mariadb, keys=True, relations=True, remote=MARIADB),
 ]

@@ -25,6 +25,7 @@ def database(path: Path, *statements: str) -> Path:
     return path
 
 
+NO_END, NO_BEGINNING = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999), dt.datetime(1, 1, 1)
 MONTH = dt.timedelta(days=30.4375)
 CELLS: list[tuple[str, str, Dtype, object]] = [
     ("BOOLEAN", "true", Dtype.boolean, True),
@@ -39,33 +40,54 @@ CELLS: list[tuple[str, str, Dtype, object]] = [
     ("VARCHAR", "'it''s'", Dtype.text, "it's"),
     ("ENUM('a', 'b')", "'b'", Dtype.text, "b"),
     ("DATE", "'2020-02-29'", Dtype.date, dt.datetime(2020, 2, 29)),
-    ("DATE", "'infinity'", Dtype.date, None),
+    ("DATE", "'infinity'", Dtype.date, NO_END),
+    ("DATE", "'5874897-12-31'", Dtype.date, NO_END),
+    ("DATE", "'9999-12-31'", Dtype.date, dt.datetime(9999, 12, 31)),
+    ("DATE", "'0044-03-15 (BC)'", Dtype.date, NO_BEGINNING),
     ("TIMESTAMP", "'2020-02-29 10:00:00.000001'", Dtype.timestamp, dt.datetime(2020, 2, 29, 10, 0, 0, 1)),
-    ("TIMESTAMP", "'-infinity'", Dtype.timestamp, None),
+    ("TIMESTAMP", "'-infinity'", Dtype.timestamp, NO_BEGINNING),
+    ("TIMESTAMP", "'290000-01-01'", Dtype.timestamp, NO_END),
+    ("TIMESTAMP_S", "'infinity'", Dtype.timestamp, NO_END),
+    ("TIMESTAMP_MS", "'250000-01-01'", Dtype.timestamp, NO_END),
     ("TIMESTAMP_S", "'2020-02-29 10:00:00'", Dtype.timestamp, dt.datetime(2020, 2, 29, 10)),
     ("TIMESTAMP_MS", "'2020-02-29 10:00:00.5'", Dtype.timestamp, dt.datetime(2020, 2, 29, 10, 0, 0, 500_000)),
     ("TIMESTAMP_NS", "'2020-02-29 10:00:00.0000019'", Dtype.timestamp, dt.datetime(2020, 2, 29, 10, 0, 0, 1)),
     ("TIMESTAMP_NS", "'1969-12-31 23:59:59.9999995'", Dtype.timestamp, dt.datetime(1969, 12, 31, 23, 59, 59, 999_999)),
-    ("TIMESTAMP_NS", "'infinity'", Dtype.timestamp, None),
+    ("TIMESTAMP_NS", "'infinity'", Dtype.timestamp, NO_END),
+    ("TIMESTAMP_NS", "'-infinity'", Dtype.timestamp, NO_BEGINNING),
     ("TIMESTAMPTZ", "'2020-02-29 10:00:00+05:30'", Dtype.timestamp, dt.datetime(2020, 2, 29, 4, 30)),
-    ("TIMESTAMPTZ", "'infinity'", Dtype.timestamp, None),
+    ("TIMESTAMPTZ", "'infinity'", Dtype.timestamp, NO_END),
+    ("TIMESTAMPTZ", "'-infinity'", Dtype.timestamp, NO_BEGINNING),
+    ("TIMESTAMPTZ_NS", "'2020-02-29 10:00:00.0000019+01'", Dtype.timestamp, dt.datetime(2020, 2, 29, 9, 0, 0, 1)),
+    ("TIMESTAMPTZ_NS", "'infinity'", Dtype.timestamp, NO_END),
     ("TIME", "'10:20:30.000001'", Dtype.time, dt.time(10, 20, 30, 1)),
+    ("TIME", "'24:00:00'", Dtype.time, dt.time(23, 59, 59, 999_999)),
     ("TIMETZ", "'10:20:30+02'", Dtype.time, dt.time(10, 20, 30)),
     ("INTERVAL", "'3 days 04:05:06.5'", Dtype.interval, dt.timedelta(days=3, hours=4, minutes=5, seconds=6.5)),
     ("INTERVAL", "'1 year 2 months'", Dtype.interval, 14 * MONTH),
     ("INTERVAL", "'-1 month -2 days'", Dtype.interval, -MONTH - dt.timedelta(days=2)),
+    ("INTERVAL", "INTERVAL '100000000 years'", Dtype.interval, None),
+    ("BIGNUM", "7", Dtype.integer, 7),
+    ("DECIMAL(38,0)", "99999999999999999999999999999999999999", Dtype.integer, None),
+    ("DECIMAL(38,2)", "-999999999999999999999999999999999999.99", Dtype.decimal, -1e36),
     ("UUID", f"'{uuid.UUID(int=1)}'", Dtype.uuid, str(uuid.UUID(int=1))),
     ("JSON", "'{\"a\": 1}'", Dtype.json, '{"a": 1}'),
     ("BLOB", r"'\x00\xff'::BLOB", Dtype.binary, b"\x00\xff"),
     ("VARCHAR[]", "['x', NULL, 'y']", Dtype.list, ["x", None, "y"]),
     ("SMALLINT[]", "[1, 2]", Dtype.list, [1, 2]),
     ("UUID[]", f"['{uuid.UUID(int=1)}']", Dtype.list, [str(uuid.UUID(int=1))]),
-    ("DATE[]", "['2020-02-29', 'infinity']", Dtype.list, [dt.datetime(2020, 2, 29), None]),
+    ("DATE[]", "['2020-02-29', 'infinity']", Dtype.list, [dt.datetime(2020, 2, 29), NO_END]),
     ("FLOAT[2]", "[0.5, 1]", Dtype.list, [0.5, 1.0]),
-    ("INTEGER[][]", "[[1], [2]]", Dtype.unknown, "[[1], [2]]"),
-    ("STRUCT(a INTEGER)", "{'a': 1}", Dtype.unknown, "{'a': 1}"),
-    ("MAP(VARCHAR, INTEGER)", "MAP {'k': 1}", Dtype.unknown, "{k=1}"),
-    ("BIT", "'101'", Dtype.unknown, "101"),
+]
+WITHOUT_MEANING = [
+    "INTEGER[][]",
+    "INTERVAL[]",
+    "STRUCT(a INTEGER)",
+    "STRUCT(a INTEGER)[]",
+    "MAP(VARCHAR, INTEGER)",
+    "UNION(n INTEGER, t VARCHAR)",
+    "BIT",
+    "VARIANT",
 ]
 
 
@@ -85,6 +107,27 @@ def test_every_type(tmp_path: Path, zone: str, monkeypatch: pytest.MonkeyPatch) 
     assert all(column[1].as_py() is None for column in table.columns)
     lost = {("t", f"c{number}"): 1 for number, (*_, expected) in enumerate(CELLS) if expected is None}
     assert reader.repairs == lost
+
+
+def test_columns_without_a_meaning_are_left_out(tmp_path: Path) -> None:
+    columns = ", ".join(f"c{number} {type_text}" for number, type_text in enumerate(WITHOUT_MEANING))
+    path = database(
+        tmp_path / "a.duckdb",
+        f"CREATE TABLE t (id INTEGER PRIMARY KEY, {columns})",
+        "INSERT INTO t (id) VALUES (1)",
+        "CREATE TABLE flags (bits BIT PRIMARY KEY, n INTEGER)",
+        "CREATE TABLE flagged (bits BIT REFERENCES flags)",
+    )
+    reader = open_reader(path)
+    schema = reader.reflect()
+    assert [column.name for column in schema["t"].columns] == ["id"]
+    assert reader.read("t").read_all().to_pylist() == [{"id": 1}]
+    assert schema["flags"].primary_key == ()
+    assert set(schema.tables) == {"t", "flags"}
+    for number, type_text in enumerate(WITHOUT_MEANING):
+        assert f"column t.c{number} was left out: its type {type_text} has no meaning here" in reader.warnings
+    assert "table 'flagged' was left out: it has no other columns" in reader.warnings
+    assert "primary key flags.bits was dropped with its column" in reader.warnings
 
 
 @pytest.mark.parametrize(
@@ -236,3 +279,133 @@ def test_a_read_that_is_left_half_way_holds_no_lock(tmp_path: Path) -> None:
 def test_a_variable_of_python_is_no_table(tmp_path: Path) -> None:
     path = database(tmp_path / "a.duckdb", 'CREATE TABLE "connection" AS SELECT 1 AS a')
     assert open_reader(path).read("connection").read_all().to_pylist() == [{"a": 1}]
+
+
+def test_names_in_keys_are_spelled_as_their_tables_do(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.duckdb",
+        'CREATE TABLE "Person" ("Id" INTEGER PRIMARY KEY, "Mail" VARCHAR UNIQUE)',
+        'CREATE TABLE post (AUTHOR INTEGER REFERENCES person(ID), "to" VARCHAR REFERENCES PERSON(mail))',
+    )
+    assert open_reader(path).reflect().relations == (
+        Relation("post", ("AUTHOR",), "Person", ("Id",)),
+        Relation("post", ("to",), "Person", ("Mail",)),
+    )
+
+
+def test_names_that_differ_in_more_than_ascii_case(tmp_path: Path) -> None:
+    statements = (
+        "CREATE TABLE Été (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE été (É INTEGER PRIMARY KEY, é INTEGER UNIQUE)",
+        "CREATE TABLE c (a INTEGER REFERENCES Été(ID), b INTEGER REFERENCES ÉTé(Id), d INTEGER REFERENCES éTé(é))",
+    )
+    reader = open_reader(database(tmp_path / "a.duckdb", *statements))
+    assert set(reader.reflect().relations) == {
+        Relation("c", ("a",), "Été", ("id",)),
+        Relation("c", ("b",), "Été", ("id",)),
+        Relation("c", ("d",), "été", ("é",)),
+    }
+
+
+def test_a_unique_key_stands_in_for_a_primary_one(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.duckdb",
+        "CREATE TABLE a (n INTEGER UNIQUE, x INTEGER NOT NULL, y INTEGER NOT NULL, UNIQUE (y, x), UNIQUE (x))",
+        'CREATE TABLE b (n INTEGER NOT NULL, "a b" INTEGER NOT NULL)',
+        'CREATE UNIQUE INDEX i ON b (n + 1); CREATE UNIQUE INDEX j ON b ("a b", n)',
+        "CREATE TABLE c (n INTEGER UNIQUE)",
+        "CREATE TABLE d (n INTEGER NOT NULL UNIQUE, id INTEGER PRIMARY KEY)",
+    )
+    schema = open_reader(path).reflect()
+    keys = {name: table.primary_key for name, table in schema.tables.items()}
+    assert keys == {"a": ("y", "x"), "b": ("a b", "n"), "c": (), "d": ("id",)}
+    assert schema["a"]["y"].stype is Stype.identifier
+
+
+def test_views_are_read_when_asked_for(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.duckdb",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY)",
+        "INSERT INTO t VALUES (1), (2)",
+        "CREATE VIEW twice AS SELECT id, id * 2 AS two, {'a': 1} AS s FROM t",
+        "CREATE TABLE gone (id INTEGER)",
+        "CREATE VIEW broken AS SELECT * FROM gone",
+        "DROP TABLE gone",
+    )
+    assert list(open_reader(path).reflect().tables) == ["t"]
+    reader = open_reader(path, views=["twice"])
+    schema = reader.reflect()
+    assert list(schema.tables) == ["t", "twice"]
+    assert schema["twice"].primary_key == ()
+    assert reader.read("twice").read_all().to_pylist() == [{"id": 1, "two": 2}, {"id": 2, "two": 4}]
+    assert reader.count("twice") == 2
+    assert list(open_reader(path, tables=["twice"]).reflect().tables) == ["twice"]
+    with pytest.raises(DatabaseError, match=r"has no view 'twce'\n.*did you mean 'twice'"):
+        open_reader(path, views=["twce"]).reflect()
+    with pytest.raises(DatabaseError, match="gone"):
+        open_reader(path, views=["broken"]).reflect()
+
+
+def test_a_consistent_read_keeps_other_processes_out(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.duckdb", "CREATE TABLE t AS SELECT 1 AS a")
+    reader = open_reader(path)
+    write = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('UPDATE t SET a = 2')"
+    with reader.consistent():
+        reader.read("t").read_all()
+        reader.fingerprint()
+        other = subprocess.run([sys.executable, "-c", write, str(path)], capture_output=True, check=False)
+        assert b"lock" in other.stderr
+        assert reader.read("t").read_all().to_pylist() == [{"a": 1}]
+    subprocess.run([sys.executable, "-c", write, str(path)], check=True)
+    assert reader.read("t").read_all().to_pylist() == [{"a": 2}]
+
+
+def test_a_consistent_read_tells_of_changes_by_this_process(tmp_path: Path) -> None:
+    path = database(tmp_path / "a.duckdb", "CREATE TABLE t AS SELECT 1 AS a")
+    with duckdb.connect(path) as mine:
+        reader = open_reader(path)
+        with reader.consistent():
+            assert reader.read("t").read_all().to_pylist() == [{"a": 1}]
+        with pytest.raises(DatabaseError, match="changed while they were read"), reader.consistent():
+            mine.execute("UPDATE t SET a = 2")
+
+
+def test_predictions_take_the_types_of_what_they_are_like(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "a.duckdb",
+        "CREATE TYPE mood AS ENUM ('a', 'it''s')",
+        "CREATE TABLE t (u UUID, d DECIMAL(20,0), h HUGEINT, m mood, z TIMESTAMPTZ, s SMALLINT)",
+    )
+    reader, key = open_reader(path), str(uuid.UUID(int=7))
+    rows = pa.table(
+        {
+            "u": [key],
+            "d": pa.array([2**62]),
+            "h": [7],
+            "m": ["it's"],
+            "z": pa.array([dt.datetime(2020, 1, 1)], pa.timestamp("us")),
+            "small": [3],
+            "score": [0.5],
+        }
+    )
+    like = {"u": ("t", "u"), "d": ("t", "d"), "h": ("t", "h"), "m": ("t", "m"), "z": ("t", "z"), "small": ("t", "s")}
+    assert reader.write("p", rows, like=like) == 1
+    assert reader.write("p", rows, like=like, if_exists="append") == 1
+    with duckdb.connect(path) as connection:
+        types = [row[1] for row in connection.execute("DESCRIBE p").fetchall()]
+        found = connection.execute("SELECT u::VARCHAR, d, h, m, z = '2020-01-01 00:00:00+00', small FROM p").fetchall()
+    assert types == [
+        "UUID",
+        "DECIMAL(20,0)",
+        "HUGEINT",
+        "ENUM('a', 'it''s')",
+        "TIMESTAMP WITH TIME ZONE",
+        "SMALLINT",
+        "DOUBLE",
+    ]
+    assert found == [(key, 2**62, 7, "it's", True, 3)] * 2
+    with pytest.raises(DatabaseError, match="cannot write table 'q'"):
+        reader.write("q", rows.set_column(0, "u", pa.array(["no uuid"])), like=like)
+    with pytest.raises(DatabaseError, match="did you mean 'u'"):
+        reader.write("q", rows, like={"u": ("t", "U")})
+    assert list(open_reader(path).reflect().tables) == ["t"]

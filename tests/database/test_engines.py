@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from rdl import clock
+from rdl.clock import to_us
 from rdl.database import open_reader
 from rdl.database.types import ARROW_TYPES
 from rdl.errors import DatabaseError
@@ -99,9 +103,11 @@ def test_reading_changes_no_fingerprint(url: str) -> None:
     assert reader.fingerprint() == before == open_reader(url).fingerprint()
 
 
-def test_a_database_that_goes_away_is_a_database_error(engine: Engine, url: str, tmp_path: Path) -> None:
+def test_a_database_that_goes_away_is_a_database_error(engine: Engine, server: Any, url: str, tmp_path: Path) -> None:
     reader = open_reader(url)
     reader.reflect()
+    if engine.remote:
+        engine.remote.drop(server, url)
     for path in sorted(tmp_path.rglob("*"), reverse=True):
         if path.is_file():
             path.unlink()
@@ -110,3 +116,46 @@ def test_a_database_that_goes_away_is_a_database_error(engine: Engine, url: str,
             act()
         assert len(str(caught.value).splitlines()) <= 2
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("column", ["WHEN", "day"])
+def test_rows_since_a_time(url: str, column: str) -> None:
+    reader = open_reader(url)
+    moments = [time for time in orders()[column].to_pylist() if time]
+    sinces = [to_us(time) + more for time in moments for more in (-1, 0, 1)]
+    for since in [*sinces, clock.NO_BEGINNING, clock.NO_END, clock.NO_BEGINNING - 1, clock.NO_END + 1]:
+        kept = [row for row in orders().to_pylist() if row[column] and to_us(row[column]) >= since]
+        assert reader.read(ORDERS, since=(column, since)).read_all().to_pylist() == kept
+        found = reader.read(ORDERS, ["Id"], since=(column, since), limit=1).read_all()
+        assert found.to_pylist() == [{"Id": row["Id"]} for row in kept[:1]]
+
+
+def test_rows_since_a_time_need_a_time(url: str) -> None:
+    reader = open_reader(url)
+    with pytest.raises(DatabaseError, match="is no date or timestamp"):
+        reader.read(ORDERS, since=("amount", 0))
+    with pytest.raises(DatabaseError, match="did you mean 'day'"):
+        reader.read(ORDERS, since=("dya", 0))
+
+
+def test_a_consistent_read(url: str) -> None:
+    reader = open_reader(url)
+    before = reader.fingerprint()
+    with reader.consistent():
+        half = reader.read(PEOPLE)
+        assert (reader.count(ORDERS), reader.fingerprint()) == (4, before)
+        with ThreadPoolExecutor(reader.parallel_reads) as threads:
+            names = [PEOPLE, ORDERS] * 4
+            found = list(threads.map(lambda name: reader.read(name).read_all(), names))
+        assert found == [CONTENT[name]() for name in names]
+        assert half.read_all() == CONTENT[PEOPLE]()
+    assert reader.fingerprint() == before
+    with pytest.raises(KeyError, match="mine"), reader.consistent():
+        raise KeyError("mine")
+    with reader.consistent():
+        assert reader.count(ORDERS) == 4
+
+
+def test_an_unknown_view_is_refused(url: str) -> None:
+    with pytest.raises(DatabaseError, match="has no view 'selct'"):
+        open_reader(url, views=["selct"]).reflect()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rdl.clock import to_us
 from rdl.database import open_reader
 from rdl.errors import DatabaseError
 from rdl.schema import Dtype
@@ -80,8 +83,12 @@ def test_a_csv_column_without_a_name(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", "no first line"),
-        (b"a,b\n1,2\n1,2,3\n", r"t\.csv"),
-        (b"a,b\n1,2\n1\n", r"t\.csv"),
+        (b"a,b\n1,2\n1,2,3\n", r"t\.csv', line 3: 3 cells where the first line names 2 columns"),
+        (b"a,b\n1,2\n1\n", r"t\.csv', line 3: 1 cells where"),
+        (b'a,b\n1,2\n1,"x\n2,y\n', r"t\.csv', line 3: a quote that does not end"),
+        (b"a,b\r\n1,2\n3,4\r\n", r"t\.csv': lines that end in two ways"),
+        ("a,b\n1,é\n".encode("utf-16"), "iconv -f UTF-16"),
+        (b"a,b\n" + b"1,x\n" * 100_000 + "2,é\n".encode("latin-1"), r"t\.csv' is not UTF-8 text"),
         (b"a,A\n1,2\n", "stands twice"),
         ("a,b\n1,café\n".encode("latin-1"), r"t\.csv"),
         ("né,b\n1,2\n".encode("latin-1"), "not UTF-8"),
@@ -165,3 +172,67 @@ def test_predictions_stay_in_the_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.csv").write_text("x\n1\n")
     with pytest.raises(DatabaseError, match="cannot name a file"):
         open_reader(tmp_path).write(name, pa.table({"a": [1]}))
+
+
+def test_nested_columns_are_left_out(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1], "s": [{"x": 1}], "l": [[[1]]], "m": [["x"]]}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"s": [{"x": 1}]}), tmp_path / "u.parquet")
+    reader = open_reader(tmp_path)
+    schema = reader.reflect()
+    assert {name: [column.name for column in table.columns] for name, table in schema.tables.items()} == {
+        "t": ["a", "m"]
+    }
+    assert reader.read("t").read_all().to_pylist() == [{"a": 1, "m": ["x"]}]
+    assert len(reader.warnings) == 4
+
+
+def test_files_that_change_during_a_consistent_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    reader = open_reader(tmp_path)
+    with reader.consistent():
+        reader.write("p", pa.table({"a": [1]}))
+    with pytest.raises(DatabaseError, match="changed while they were read"), reader.consistent():
+        (tmp_path / "a.csv").write_text("x\n2\n")
+
+
+def test_predictions_take_the_types_of_what_they_are_like(tmp_path: Path) -> None:
+    key = uuid.UUID(int=7)
+    table = pa.table(
+        {
+            "u": pa.array([key.bytes], pa.uuid()),
+            "d": pa.array([Decimal(1)], pa.decimal128(10, 0)),
+            "n": pa.array([1], pa.int16()),
+            "c": pa.array(["a"]).dictionary_encode(),
+            "z": pa.array([0], pa.timestamp("ns", "UTC")),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    (tmp_path / "csv.csv").write_text("x\n1\n")
+    reader = open_reader(tmp_path)
+    keys = reader.read("t").read_all().combine_chunks()
+    assert keys["u"].to_pylist() == [str(key)]
+    like = {name: ("t", name) for name in keys.column_names} | {"x": ("csv", "x")}
+    rows = keys.append_column("x", pa.array([1])).append_column("score", pa.array([0.5]))
+    assert reader.write("p", rows, like=like) == 1
+    assert reader.write("p", rows, like=like, if_exists="append") == 1
+    found = pq.read_table(tmp_path / "p.parquet")
+    declared = [pa.uuid(), pa.decimal128(10, 0), pa.int16(), pa.string(), pa.timestamp("ns", "UTC")]
+    assert found.schema.types == [*declared, pa.int64(), pa.float64()]
+    assert found["u"].to_pylist() == [key, key]
+    with pytest.raises(DatabaseError, match="column 'n'"):
+        reader.write("q", rows.set_column(2, "n", pa.array([2**40])), like=like)
+    assert not (tmp_path / "q.parquet").exists()
+
+
+def test_rows_since_a_time_skip_parts_of_a_file(tmp_path: Path) -> None:
+    times = pa.array(range(100_000), pa.int64())
+    for type_ in (
+        pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.date32(),
+    ):  # fmt: skip
+        scaled = times.cast(pa.int32()).cast(type_) if type_ == pa.date32() else times.cast(type_)
+        pq.write_table(pa.table({"at": scaled}), tmp_path / "t.parquet", row_group_size=10_000)
+        reader = open_reader(tmp_path)
+        every = reader.read("t").read_all()["at"]
+        middle = every[70_000].as_py()
+        found = reader.read("t", since=("at", to_us(middle))).read_all()["at"]
+        assert found.to_pylist() == [time for time in every.to_pylist() if time >= middle]

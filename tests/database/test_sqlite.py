@@ -16,10 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rdl import clock
+from rdl.clock import to_us
 from rdl.database import open_reader
+from rdl.database import sqlite as sqlite_reader
 from rdl.database.reader import Reader
 from rdl.errors import DatabaseError
 from rdl.schema import Dtype, Relation, Stype
+
+NO_END, NO_BEGINNING = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999), dt.datetime(1, 1, 1)
 
 
 def database(path: Path, *statements: str, rows: Iterable[tuple[str, list[tuple[object, ...]]]] = ()) -> Reader:
@@ -109,7 +114,15 @@ def test_times(tmp_path: Path, declared: str) -> None:
         "31/01/2020": None,
         "01-02-2020": None,
         "2020-02-30": None,
-        "infinity": None,
+        "infinity": NO_END,
+        "-infinity": NO_BEGINNING,
+        "12345-06-07 08:09:10+00": NO_END,
+        "9999-12-31": dt.datetime(9999, 12, 31),
+        "0044-03-15 BC": NO_BEGINNING,
+        "0000-01-01": NO_BEGINNING,
+        "2020-01-31 24:00:00": dt.datetime(2020, 2, 1),
+        "2016-12-31 23:59:60": dt.datetime(2017, 1, 1),
+        "1969-12-31 23:59:59.999999": dt.datetime(1969, 12, 31, 23, 59, 59, 999_999),
         "epoch": None,
         "now": None,
         "0000-00-00 00:00:00": None,
@@ -133,6 +146,14 @@ def test_repairs_of_part_of_the_rows(tmp_path: Path) -> None:
     assert reader.repairs == {("t", "v"): 2}
 
 
+@pytest.mark.parametrize("name", ["true", "FALSE", "rowid", "null", "current_date", "*"])
+def test_repairs_of_a_column_that_is_called_like_a_value(tmp_path: Path, name: str) -> None:
+    values = "INSERT INTO t VALUES (1), ('x'), (NULL), (NULL)"
+    reader = database(tmp_path / "a.db", f'CREATE TABLE t ("{name}" INTEGER)', values)
+    assert reader.read("t").read_all()[name].to_pylist() == [1, None, None, None]
+    assert reader.repairs == {("t", name): 1}
+
+
 def test_text_that_is_no_utf8_becomes_null(tmp_path: Path) -> None:
     statements = (
         "CREATE TABLE t (v TEXT)",
@@ -141,6 +162,12 @@ def test_text_that_is_no_utf8_becomes_null(tmp_path: Path) -> None:
     reader = database(tmp_path / "a.db", *statements)
     assert reader.read("t").read_all()["v"].to_pylist() == ["é", None, None, "a\0b"]
     assert reader.repairs == {("t", "v"): 1}
+
+
+def test_a_time_of_the_year_0_among_plain_ones(tmp_path: Path) -> None:
+    found, repairs, _ = column(tmp_path / "a.db", "TIMESTAMP", ["2020-01-31", "0000-06-01", None])
+    assert found.to_pylist() == [dt.datetime(2020, 1, 31), NO_BEGINNING, None]
+    assert repairs == 0
 
 
 cells = st.one_of(
@@ -192,9 +219,9 @@ def test_any_values_agree_with_brute_force(tmp_path: Path, declared: str, dtype:
 def test_columns_without_a_declared_type_have_that_of_what_they_hold(tmp_path: Path) -> None:
     reader = database(
         tmp_path / "a.db",
-        "CREATE TABLE t (i, r, s, b, mixed, empty, geometry POINT, big UNSIGNED BIG INT, string)",
-        "INSERT INTO t VALUES (1, 1, 1, x'00', x'00', NULL, 'POINT(1 2)', 5, NULL)",
-        "INSERT INTO t VALUES (2, 0.5, 'a', x'01', 1, NULL, NULL, 6, NULL)",
+        "CREATE TABLE t (i, r, s, b, mixed, empty, geometry POINT, big UNSIGNED BIG INT, string, a INTEGER[])",
+        "INSERT INTO t VALUES (1, 1, 1, x'00', x'00', NULL, 'POINT(1 2)', 5, NULL, '{1,2}')",
+        "INSERT INTO t VALUES (2, 0.5, 'a', x'01', 1, NULL, NULL, 6, NULL, NULL)",
     )
     dtypes = {column.name: column.dtype.value for column in reader.reflect()["t"].columns}
     assert dtypes == {
@@ -202,13 +229,15 @@ def test_columns_without_a_declared_type_have_that_of_what_they_hold(tmp_path: P
         "r": "float",
         "s": "text",
         "b": "binary",
-        "mixed": "unknown",
-        "empty": "unknown",
+        "mixed": "binary",
+        "empty": "text",
         "geometry": "text",
         "big": "integer",
-        "string": "unknown",
+        "string": "text",
+        "a": "text",
     }
     assert reader.read("t").read_all()["s"].to_pylist() == ["1", "a"]
+    assert reader.read("t").read_all()["mixed"].to_pylist() == [b"\0", None]
 
 
 def test_keys_and_relations(tmp_path: Path) -> None:
@@ -234,11 +263,175 @@ def test_keys_and_relations(tmp_path: Path) -> None:
         Relation("ticket", ("p", "r"), "seat", ("place", "row")),
         Relation("ticket", ("r", "p"), "seat", ("row", "place")),
     )
-    warnings = reader.warnings  # type: ignore[attr-defined]
+    warnings = reader.warnings
     assert len(warnings) == 2
     assert any("'vanished'" in warning for warning in warnings)
     assert any("ticket.odd" in warning for warning in warnings)
     assert schema["Person"]["friend"].stype is Stype.identifier
+
+
+def test_names_that_differ_in_more_than_ascii_case(tmp_path: Path) -> None:
+    statements = (
+        "CREATE TABLE Été (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE été (É INTEGER PRIMARY KEY, é INTEGER UNIQUE)",
+        "CREATE TABLE c (a INTEGER REFERENCES Été(ID), b INTEGER REFERENCES ÉTé(Id), d INTEGER REFERENCES éTé(é))",
+    )
+    reader = database(tmp_path / "a.db", *statements)
+    assert set(reader.reflect().relations) == {
+        Relation("c", ("a",), "Été", ("id",)),
+        Relation("c", ("b",), "Été", ("id",)),
+        Relation("c", ("d",), "été", ("é",)),
+    }
+    reader.write("ÉTÉ", pa.table({"a": [1]}))
+    assert set(reader.reflect().tables) == {"Été", "été", "c"}
+
+
+def test_a_unique_key_stands_in_for_a_primary_one(tmp_path: Path) -> None:
+    reader = database(
+        tmp_path / "a.db",
+        "CREATE TABLE a (n INTEGER UNIQUE, x INTEGER NOT NULL, y INTEGER NOT NULL, UNIQUE (y, x), UNIQUE (x))",
+        'CREATE TABLE b (n INTEGER NOT NULL, "a, b" INTEGER NOT NULL)',
+        "CREATE UNIQUE INDEX b1 ON b (n + 1)",
+        "CREATE UNIQUE INDEX b2 ON b (n) WHERE n > 0",
+        'CREATE UNIQUE INDEX b3 ON b ("a, b" DESC, n)',
+        "CREATE TABLE c (n INTEGER UNIQUE)",
+        "CREATE TABLE d (n INTEGER NOT NULL UNIQUE, id TEXT, PRIMARY KEY (id))",
+        "CREATE TABLE e (a INTEGER REFERENCES a, b INTEGER REFERENCES a(X))",
+    )
+    schema = reader.reflect()
+    keys = {name: table.primary_key for name, table in schema.tables.items()}
+    assert keys == {"a": ("y", "x"), "b": ("a, b", "n"), "c": (), "d": ("id",), "e": ()}
+    assert schema["a"]["y"].stype is Stype.identifier
+    assert schema.relations == (Relation("e", ("b",), "a", ("x",)),)
+    assert len(reader.warnings) == 1  # a key to a table without a primary one names no columns
+
+
+def test_views_are_read_when_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    database(
+        path,
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP)",
+        "INSERT INTO t VALUES (1, '2020-01-31'), (2, NULL)",
+        """CREATE VIEW "t'wice" AS SELECT id, at, id * 2 AS two FROM t""",
+        "CREATE VIEW broken AS SELECT * FROM gone",
+    )
+    assert list(open_reader(path).reflect().tables) == ["t"]
+    reader = open_reader(path, views=["t'wice"])
+    schema = reader.reflect()
+    assert list(schema.tables) == ["t", "t'wice"]
+    assert schema["t'wice"].primary_key == ()
+    first, second = reader.read("t'wice").read_all().to_pylist()
+    assert first == {"id": 1, "at": dt.datetime(2020, 1, 31), "two": 2}
+    assert second == {"id": 2, "at": None, "two": 4}
+    assert list(open_reader(path, tables=["t'wice"]).reflect().tables) == ["t'wice"]
+    with pytest.raises(DatabaseError, match=r"has no view 'twice'\n.*did you mean"):
+        open_reader(path, views=["twice"]).reflect()
+    with pytest.raises(DatabaseError, match="gone"):
+        open_reader(path, views=["broken"]).reflect()
+
+
+UPDATE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0.1)
+connection.execute("UPDATE t SET a = a + 1")
+connection.commit()
+"""
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_consistent_read_sees_one_state(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.db"
+    rows: list[tuple[object, ...]] = [(0,)] * 50_000
+    reader = database(
+        path,
+        f"PRAGMA journal_mode = {mode}",
+        "CREATE TABLE t (a INTEGER)",
+        "CREATE TABLE u (a INTEGER)",
+        rows=[("INSERT INTO t VALUES (?)", rows)],
+    )
+    before = reader.fingerprint()
+    with reader.consistent():
+        half = reader.read("t")
+        half.read_next_batch()
+        assert reader.fingerprint() == before
+        other = subprocess.run([sys.executable, "-c", UPDATE, str(path)], capture_output=True, check=False)
+        assert (b"locked" in other.stderr) == (mode == "delete")
+        assert reader.fingerprint() == before
+        assert reader.count("t") == 50_000
+        assert set(reader.read("t").read_all()["a"].to_pylist()) == {0}
+        with pytest.raises(DatabaseError, match="under way already"), reader.consistent():
+            pass
+    assert (reader.fingerprint() == before) == (mode == "delete")
+    del half
+    subprocess.run([sys.executable, "-c", UPDATE, str(path)], check=True)
+    assert set(reader.read("t").read_all()["a"].to_pylist()) == {1 if mode == "delete" else 2}
+
+
+def test_what_is_left_of_a_consistent_read_cannot_be_taken_for_the_whole(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = [(0,)] * 50_000
+    statements = ("PRAGMA journal_mode = wal", "CREATE TABLE t (a INTEGER)")
+    reader = database(tmp_path / "a.db", *statements, rows=[("INSERT INTO t VALUES (?)", rows)])
+    with reader.consistent():
+        stream = reader.read("t")
+        stream.read_next_batch()
+    with pytest.raises(DatabaseError, match="cannot read table 't'"):
+        stream.read_all()
+    with pytest.raises(KeyError, match="mine"), reader.consistent():
+        raise KeyError("mine")
+    assert reader.read("t").read_all().num_rows == 50_000
+
+
+def test_a_consistent_read_tells_of_changes_by_this_process(tmp_path: Path) -> None:
+    # A process's locks on a file do not keep itself out.
+    path = tmp_path / "a.db"
+    reader = database(path, "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")
+    with pytest.raises(DatabaseError, match="changed while they were read"), reader.consistent():
+        database(path, "UPDATE t SET a = 2")
+
+
+def test_rows_since_a_time_in_any_format(tmp_path: Path) -> None:
+    texts = [
+        "2020-01-31", "2020-01-31 23:59:59.999999", "2020-02-01T00:00:00Z", "2020-02-01 01:00:00+02:00",
+        "2020-01-31 20:00:00-05", " 2020-02-01", "\t2020-2-1 ", "2020-1-31", "2020-10-5", "2019-12-31", "infinity",
+        "-infinity", "12345-01-01", "0044-03-15 BC", None, "no time", "31/12/2021", 1_580_428_800, b"2020-02-02",
+        "9999-12-31", "2020-02-01 00:00:00",
+    ]  # fmt: skip
+    reader = database(
+        tmp_path / "a.db",
+        "CREATE TABLE t (n INTEGER, at TIMESTAMP)",
+        rows=[("INSERT INTO t VALUES (?, ?)", list(enumerate(texts)))],
+    )
+    parsed = reader.read("t").read_all()
+    sinces = [
+        to_us("2020-01-31"), to_us("2020-02-01"), to_us("2020-02-01") + 1, to_us("2020-10-05"), clock.NO_END,
+        clock.NO_BEGINNING, clock.NO_BEGINNING + 1, to_us("2020-01-31T23:00:00"),
+    ]  # fmt: skip
+    for since in sinces:
+        later = [row["n"] for row in parsed.to_pylist() if row["at"] and to_us(row["at"]) >= since]
+        found = reader.read("t", ["n"], since=("at", since)).read_all()
+        assert found.to_pydict() == {"n": later}, since
+        assert reader.read("t", ["n"], since=("at", since), limit=3).read_all().to_pydict() == {"n": later[:3]}
+    with pytest.raises(DatabaseError, match="no date or timestamp"):
+        reader.read("t", since=("n", 0))
+
+
+def test_predictions_take_the_types_of_what_they_are_like(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    reader = database(
+        path,
+        "CREATE TABLE t (a VARCHAR(5), b UNSIGNED BIG INT, c NUMERIC(10, 0), d,"
+        ' e "INTEGER PRIMARY KEY); DROP TABLE t; --")',
+    )
+    rows = pa.table({"A": ["x"], "b": [1], "c": [2], "d": ["y"], "e": [5], "score": [0.5]})
+    like = {"A": ("t", "a"), "b": ("t", "b"), "c": ("t", "c"), "d": ("t", "d"), "e": ("t", "e")}
+    assert reader.write("p", rows, like=like) == 1
+    assert reader.write("p", rows, like=like, if_exists="append") == 1
+    connection = sqlite3.connect(path)
+    types = [row[2] for row in connection.execute("PRAGMA table_info(p)")]
+    assert types[:4] == ["VARCHAR(5)", "UNSIGNED BIG INT", "NUMERIC(10, 0)", ""]
+    assert types[4:] == [connection.execute("PRAGMA table_info(t)").fetchall()[4][2], "DOUBLE PRECISION"]
+    assert connection.execute("SELECT * FROM p").fetchall() == [("x", 1, 2, "y", 5, 0.5)] * 2
+    connection.close()
 
 
 def test_generated_columns_are_read(tmp_path: Path) -> None:
@@ -312,6 +505,16 @@ def test_a_truncated_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(DatabaseError, match="cannot read table 't'"):
         reader.read("t").read_all()
+
+
+def test_large_rows_come_in_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_reader, "_BATCH_BYTES", 2**20)
+    texts = ["x" * 300_000] * 30
+    rows: list[tuple[object, ...]] = [(text,) for text in texts]
+    reader = database(tmp_path / "a.db", "CREATE TABLE t (v TEXT)", rows=[("INSERT INTO t VALUES (?)", rows)])
+    batches = list(reader.read("t"))
+    assert max(batch.nbytes for batch in batches) <= 2**20
+    assert pa.Table.from_batches(batches)["v"].to_pylist() == texts
 
 
 def test_a_table_that_is_dropped_meanwhile(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rdl.database import duckdb as duckdb_reader
-from rdl.database import files, fingerprint, open_reader, sqlite_write
+from rdl.database import files, fingerprint, mysql_write, open_reader, postgresql_write, sqlalchemy_write, sqlite_write
 from rdl.database import sqlite as sqlite_reader
 from rdl.database.reader import Reader
 from rdl.errors import DatabaseError
@@ -35,8 +37,17 @@ def predictions(start: int = 0, rows: int = 5) -> pa.Table:
     )
 
 
-def written(reader: Reader, table: str = TABLE) -> list[dict[str, object]] | None:
-    """The rows of a table that rdl wrote, past the reader; None where there is none."""
+Written = Callable[[Reader], list[dict[str, object]] | None]
+
+
+@pytest.fixture
+def written(engine: Engine, server: Any, url: str) -> Written:
+    """The rows of the table that rdl wrote, past the reader; None where there is none."""
+    remote = engine.remote
+    return (lambda _: remote.written(server, url, TABLE)) if remote else written_in_file
+
+
+def written_in_file(reader: Reader, table: str = TABLE) -> list[dict[str, object]] | None:
     path: Path = reader.path  # type: ignore[attr-defined]
     if path.is_dir():
         found = [*path.glob(f"{table}.parquet"), *path.glob(f"predictions/{table}.parquet")]
@@ -59,7 +70,7 @@ def written(reader: Reader, table: str = TABLE) -> list[dict[str, object]] | Non
     return [{**row, "time": dt.datetime.fromisoformat(row["time"]), "hit": bool(row["hit"])} for row in rows]
 
 
-def test_write_then_fail_append_replace(url: str) -> None:
+def test_write_then_fail_append_replace(url: str, written: Written) -> None:
     reader = open_reader(url)
     assert reader.write(TABLE, predictions()) == 5
     assert written(reader) == predictions().to_pylist()
@@ -72,7 +83,7 @@ def test_write_then_fail_append_replace(url: str) -> None:
 
 
 @pytest.mark.parametrize("if_exists", ["append", "replace"])
-def test_append_and_replace_make_a_table_that_is_not_there(url: str, if_exists: str) -> None:
+def test_append_and_replace_make_a_table_that_is_not_there(url: str, written: Written, if_exists: str) -> None:
     reader = open_reader(url)
     reader.write(TABLE, predictions(), if_exists=if_exists)
     assert written(reader) == predictions().to_pylist()
@@ -89,13 +100,13 @@ def test_what_rdl_wrote_is_no_input_and_no_change(url: str) -> None:
         assert again.read(ORDERS).read_all() == orders()
 
 
-def test_empty_predictions(url: str) -> None:
+def test_empty_predictions(url: str, written: Written) -> None:
     reader = open_reader(url)
     assert reader.write(TABLE, predictions().slice(0, 0)) == 0
     assert written(reader) == []
 
 
-def test_append_needs_the_same_columns(url: str) -> None:
+def test_append_needs_the_same_columns(url: str, written: Written) -> None:
     reader = open_reader(url)
     reader.write(TABLE, predictions())
     with pytest.raises(DatabaseError, match="cannot append"):
@@ -131,7 +142,7 @@ def test_columns_that_cannot_be(url: str) -> None:
 
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
 def test_a_write_that_fails_at_its_end_leaves_nothing(
-    url: str, if_exists: str, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, url: str, written: Written, if_exists: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = open_reader(url)
     if if_exists != "fail":
@@ -148,14 +159,18 @@ def test_a_write_that_fails_at_its_end_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(sqlite_write, "written_now", full)
         patch.setattr(duckdb_reader, "written_now", full)
+        patch.setattr(postgresql_write, "written_now", full)
+        patch.setattr(mysql_write, "written_now", full)
+        patch.setattr(sqlalchemy_write, "written_now", full)
         patch.setattr(files, "_write_parquet", half)
         with pytest.raises(DatabaseError, match="No space left on device"):
             reader.write(TABLE, predictions(9), if_exists=if_exists)
     assert written(reader) == before
     assert open_reader(url).fingerprint() == state
     assert open_reader(url).reflect() == schema
-    folder: Path = reader.path  # type: ignore[attr-defined]
-    assert not list((folder if folder.is_dir() else folder.parent).rglob("*.part"))
+    if not engine.remote:
+        folder: Path = reader.path  # type: ignore[attr-defined]
+        assert not list((folder if folder.is_dir() else folder.parent).rglob("*.part"))
     assert reader.write(TABLE, predictions(9), if_exists=if_exists) == 5
 
 
@@ -205,14 +220,20 @@ def change_a_cell(path: Path) -> None:
 
 @pytest.mark.parametrize("predicted", [False, True], ids=["", "after predictions"])
 @pytest.mark.parametrize("restored", [False, True], ids=["", "with its old time of change"])
-def test_a_change_in_place_changes_the_fingerprint(url: str, predicted: bool, restored: bool) -> None:
+def test_a_change_in_place_changes_the_fingerprint(
+    engine: Engine, server: Any, url: str, predicted: bool, restored: bool
+) -> None:
     reader = open_reader(url)
-    path: Path = reader.path  # type: ignore[attr-defined]
     before = reader.fingerprint()
     if predicted:
         reader.write(TABLE, predictions())
-    times = {file: file.stat().st_mtime_ns for file in [path, *path.rglob("*")]}
-    change_a_cell(path)
+    if engine.remote:
+        engine.remote.change(server, url)
+        times: dict[Path, int] = {}
+    else:
+        path: Path = reader.path  # type: ignore[attr-defined]
+        times = {file: file.stat().st_mtime_ns for file in [path, *path.rglob("*")]}
+        change_a_cell(path)
     for file, time in times.items():
         if restored and file.exists():
             os.utime(file, ns=(time, time))
@@ -222,7 +243,7 @@ def test_a_change_in_place_changes_the_fingerprint(url: str, predicted: bool, re
     assert reader.fingerprint() == changed
 
 
-def test_lists_times_and_categories_are_written(url: str) -> None:
+def test_lists_times_and_categories_are_written(engine: Engine, url: str) -> None:
     rows = pa.table(
         {
             "items": pa.array([[1, 2], None, []], pa.list_(pa.int64())),
@@ -235,9 +256,9 @@ def test_lists_times_and_categories_are_written(url: str) -> None:
     )
     reader = open_reader(url)
     reader.write("odd", rows)
-    path: Path = reader.path  # type: ignore[attr-defined]
-    if path.suffix != ".sqlite":
+    if engine.name != "sqlite":
         return
+    path: Path = reader.path  # type: ignore[attr-defined]
     connection = sqlite3.connect(path)
     found = connection.execute("SELECT * FROM odd").fetchall()
     connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rdl.clock import to_us
@@ -37,6 +37,8 @@ class Tables:
 
     schema: Schema
     rows: Mapping[str, Sequence[Row]]
+    _below: dict[tuple[str, tuple[Relation, ...]], dict[int, list[tuple[int, int, Row]]]] = field(default_factory=dict)
+    _by_key: dict[Relation, dict[tuple[Any, ...], Row]] = field(default_factory=dict)
 
     def time(self, table: str, row: Row) -> int | None:
         time = self.schema[table].time
@@ -46,10 +48,23 @@ class Tables:
     def parent(self, relation: Relation, row: Row | None) -> Row | None:
         if row is None or any(row[column] is None for column in relation.key):
             return None
-        for candidate in self.rows[relation.parent]:
-            if [candidate[column] for column in relation.referred] == [row[column] for column in relation.key]:
-                return candidate
-        return None
+        if relation not in self._by_key:
+            rows = self.rows.get(relation.parent, ())
+            self._by_key[relation] = {tuple(row[column] for column in relation.referred): row for row in rows}
+        return self._by_key[relation].get(tuple(row[column] for column in relation.key))
+
+    def below(self, table: str, relations: tuple[Relation, ...], row: Row) -> list[tuple[int, int, Row]]:
+        """The timed rows of ``table`` that reach ``row``, with their times and numbers, oldest first."""
+        if (table, relations) not in self._below:
+            found: dict[int, list[tuple[int, int, Row]]] = {}
+            for number, child in enumerate(self.rows.get(table, ())):
+                time, at = self.time(table, child), child
+                for relation in relations:
+                    at = self.parent(relation, at)  # type: ignore[assignment]
+                if at is not None and time is not None:
+                    found.setdefault(id(at), []).append((time, number, child))
+            self._below[table, relations] = {key: sorted(rows, key=lambda e: e[:2]) for key, rows in found.items()}
+        return self._below[table, relations].get(id(row), [])
 
     def value(self, node: Expression, row: Row, t: int, *, past: bool = False) -> Any:
         """The value of ``node`` on ``row`` at ``t``; None: unknown."""
@@ -107,22 +122,15 @@ class Tables:
     def aggregate(self, node: Aggregate, row: Row, t: int, *, past: bool) -> Any:
         start = None if node.start is None else node.start.after(t)
         end = node.end.after(t)
-        found: list[tuple[int, int, Any]] = []
-        for number, child in enumerate(self.rows[node.table]):
-            time = self.time(node.table, child)
-            if time is None or not (start is None or start < time) or time > end:
-                continue
-            at: Row | None = child
-            for relation in node.relations:
-                at = self.parent(relation, at)
-            if at is not row:
+        values = []
+        for time, _, child in self.below(node.table, node.relations, row):
+            if not (start is None or start < time) or time > end:
                 continue
             if node.filter is not None and not self.value(node.filter, child, t, past=past):
                 continue
             value = True if node.argument is None else self.value(node.argument, child, t, past=past)
             if value is not None:
-                found.append((time, number, value))
-        values = [value for _, _, value in sorted(found, key=lambda entry: entry[:2])]
+                values.append(value)
         return _AGGREGATES[node.function](values)
 
 
@@ -154,6 +162,7 @@ _AGGREGATES = {
     "COUNT": len,
     "COUNT_DISTINCT": lambda values: len(set(values)),
     "SUM": sum,
+    "LIST_DISTINCT": lambda values: sorted(set(values)),
     "EXISTS": bool,
     "AVG": lambda values: sum(values) / len(values) if values else None,
     "MEDIAN": lambda values: statistics.median(values) if values else None,

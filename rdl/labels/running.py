@@ -1,0 +1,93 @@
+"""Running label SQL on a snapshot: in bounded memory, and with errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rdl import clock
+from rdl.errors import QueryError
+from rdl.query.scalar import value_sql
+from rdl.snapshot import Snapshot
+
+Rows = npt.NDArray[np.int64]
+
+#: What DuckDB may hold of the machine's memory before it writes to disk: labels and snapshot need some, too.
+MEMORY_LIMIT = "50%"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Labels as DuckDB gave them, one a seed; ``lost`` counts seeds that never got one."""
+
+    sql: str
+    entity: Rows
+    time: Rows
+    target: pa.ChunkedArray
+    split: npt.NDArray[np.int8]
+    val_cut: int
+    test_cut: int
+    anchors: tuple[int, int, int] | None = None
+    censored: int = 0
+    lost: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def connected(snapshot: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the views of ``snapshot`` that spills to a folder of its own rather than run out of memory."""
+    with TemporaryDirectory(prefix="rdl-labels-") as folder, snapshot.connect() as connection:
+        connection.execute(f"SET temp_directory = {value_sql(folder)}")
+        connection.execute(f"SET memory_limit = {value_sql(MEMORY_LIMIT)}")
+        yield connection
+
+
+def run(snapshot: Snapshot, sql: str) -> tuple[Rows, Rows, pa.ChunkedArray]:
+    """The columns entity, time (µs) and target of ``sql``; without a target NULLs. Raises QueryError."""
+    with connected(snapshot) as connection:
+        try:
+            return fetch(connection, sql)
+        except duckdb.Error as error:
+            raise refuse(f"the labels cannot be computed: {line(error)}", "labels") from None
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Rows, Rows, pa.ChunkedArray]:
+    """As :func:`run`, on a connection; an entity that is not there is -1. Raises duckdb.Error."""
+    found: pa.Table = connection.sql(sql).to_arrow_table()
+    entity = found["entity"].cast(pa.int64()).fill_null(-1).to_numpy()
+    time = found["time"].cast(pa.timestamp("us")).cast(pa.int64()).fill_null(clock.NEVER).to_numpy()
+    target = found["target"] if "target" in found.column_names else pa.chunked_array([pa.nulls(len(entity))])
+    return entity, time, target
+
+
+def extent(snapshot: Snapshot, tables: list[str], *, anything: bool = False) -> tuple[int, int]:
+    """The oldest and newest time of ``tables``; of no time at all (0, 0) where ``anything`` will do."""
+    firsts, lasts = [], []
+    for table in tables:
+        times = snapshot.time(table)
+        times = times[: np.searchsorted(times, clock.NEVER)]
+        if len(times) and times[0] != clock.ALWAYS:
+            firsts.append(int(times[0]))
+            lasts.append(int(times[-1]))
+    if firsts:
+        return min(firsts), max(lasts)
+    if anything:
+        return 0, 0
+    raise refuse(f"{', '.join(tables)}: no row has a time, so there is no window to look at", "no-rows")
+
+
+def refuse(message: str, kind: str, hint: str | None = None) -> QueryError:
+    """The error for a task as a whole."""
+    return QueryError(message, kind=kind, hint=hint, text="")
+
+
+def line(error: Exception) -> str:
+    """The first line of what an engine said."""
+    return (str(error).strip().splitlines() or ["unknown reason"])[0]
