@@ -32,7 +32,7 @@ from rdl.config import Regime, TrainConfig
 from rdl.database import open_reader
 from rdl.database.reader import IfExists, Reader
 from rdl.display import Watcher, watcher
-from rdl.errors import ConfigError, did_you_mean
+from rdl.errors import ConfigError, DatabaseError, did_you_mean
 from rdl.folders import NewFolder, read_json
 from rdl.inspection import Inspection, inspect
 from rdl.query import Kind, Split, Task, TaskTable, read_manifest, read_task
@@ -319,7 +319,7 @@ def load(
     facts = read_json(folder / "run.json")
     try:
         schema = Schema.from_json(facts["schema"])
-        reader = open_reader(url or facts["url"], tables=list(schema.tables))
+        reader = _reopen(url, facts["url"], schema)
         task = Database(reader, saved=schema, refresh=refresh).task(facts["query"], parameters=facts["parameters"])
         task.db.extract(watch)
         asked = task.definition
@@ -330,6 +330,17 @@ def load(
         return FittedRun(task, run, folder, data_changed=reader.fingerprint() != facts["data"])
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{folder} is damaged: {error!r}", hint="train the run anew.") from None
+
+
+def _reopen(url: str | os.PathLike[str] | None, saved: str, schema: Schema) -> Reader:
+    """A reader at ``url``, else at the URL that a run keeps, which is without its password."""
+    try:
+        return open_reader(url or saved, tables=list(schema.tables))
+    except DatabaseError as error:
+        if url is None and ":***@" in saved and "password" in (error.hint or ""):
+            hint = "a run keeps no password: give --db with the whole URL (url= in Python)"
+            raise DatabaseError(error.message, hint=f"{hint}, or {error.hint}") from None
+        raise
 
 
 def _config(settings: Mapping[str, Any]) -> TrainConfig:

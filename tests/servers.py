@@ -154,7 +154,7 @@ class MariaServer:
 
     USER, PASSWORD = "ann", "s3cret / @:%#?&'ü"
     SETTINGS = (
-        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-flush-log-at-trx-commit=2",
         "--innodb-buffer-pool-size=64M",
         "--innodb-log-file-size=16M",
         "--innodb-flush-method=nosync",
@@ -252,13 +252,14 @@ class MariaServer:
                 rows = list(cursor.fetchall())
             return rows
 
-    def run_file(self, url: str, path: Path) -> None:
-        """Runs a dump, whose ``DELIMITER`` lines are the client's and not the server's; USE and CREATE DATABASE are
-        left out, so that it goes into the database of ``url``."""
-        for statement in statements(path.read_text(encoding="utf-8")):
-            words = statement.upper().split()
-            if words[0] != "USE" and words[1:2] not in (["DATABASE"], ["SCHEMA"]):
-                self.run(url, f"SET sql_mode = '', foreign_key_checks = 0, unique_checks = 0; {statement}")
+    def run_file(self, path: Path) -> None:
+        """Runs a dump as root, into the database that it names itself."""
+        with pymysql.connect(
+            unix_socket=str(self.socket), user="root", charset="utf8mb4", autocommit=True
+        ) as connection:
+            cursor = connection.cursor()
+            for statement in statements(path.read_text(encoding="utf-8")):
+                cursor.execute(statement)
 
 
 _SQL = re.compile(r"(?:--(?=\s)|#)[^\n]*|/\*(?!!).*?\*/|'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|.", re.DOTALL)

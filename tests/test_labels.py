@@ -348,15 +348,15 @@ def test_split_by_reads_a_column() -> None:
     assert plan.hidden == ("orders.status",)
 
 
-def test_seeds_are_ordered_by_split_time_and_key() -> None:
+def test_seeds_are_ordered_by_split_time_and_entity() -> None:
     rows = plain_rows()
     rows["users"] = [{**rows["users"][0], "id": key, "joined_at": START - key * DAY} for key in (5, 9, 1, 7)]
     with snapshot_of(SHOP, rows) as snapshot:
         table = labels.build(read_task("PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id", SHOP), snapshot)
         keys = snapshot.keys("users", table.entity).column(0).to_pylist()
-    order = list(zip(table.split.tolist(), table.time.tolist(), keys, strict=True))
+    order = list(zip(table.split.tolist(), table.time.tolist(), table.entity.tolist(), strict=True))
     assert order == sorted(order)
-    assert keys[:4] == [1, 5, 7, 9]
+    assert keys[:4] == [9, 7, 5, 1]
 
 
 def test_seeds_at_a_time_are_who_is_eligible_then(plain: Snapshot) -> None:

@@ -20,8 +20,8 @@ from rdl.heads import MLPHead
 from rdl.model import RelationalModel, build
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
-from tests.test_sampler import shop
 from tests.memory import MemoryReader
+from tests.test_sampler import shop
 
 
 def made(snapshot: Snapshot, masked: set[tuple[str, str]] | None = None) -> tuple[RelationalModel, dict[str, Features]]:

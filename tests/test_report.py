@@ -26,8 +26,8 @@ from rdl.report import standard_error, verdict, write_report
 from rdl.run import Figures, Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
 from rdl.train import Evaluation, Progress
-from tests.test_inspection import Page
 from tests.memory import MemoryReader
+from tests.test_inspection import Page
 
 QUERY = "PREDICT SUM(orders.amount, 0, 30, days) > '<b>'\nFOR EACH users.id"
 SCHEMA = Schema({"users": Table("users", (Column("id", Dtype.integer, Stype.identifier),), ("id",))})

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdl import clock
+from rdl.cache import KEPT
 from rdl.errors import ConfigError, DatabaseError, SchemaError
 from rdl.keys import match
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
-from rdl.cache import KEPT
 from rdl.snapshot import build, load_or_build, open_snapshot
 from tests.memory import MemoryReader
 

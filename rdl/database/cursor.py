@@ -35,10 +35,9 @@ class CursorParser:
         ):
             found = self._text.parse(pa.array(cells, pa.string()), dtype)
         else:
-            found = pa.array(
-                [_fitted(cell, _CONVERTERS[dtype]) for cell in cells], _STORED.get(dtype, ARROW_TYPES[dtype])
-            )
-            found = found.cast(ARROW_TYPES[dtype])
+            stored = _STORED.get(dtype, ARROW_TYPES[dtype])
+            fitted = [_fitted(cell, _CONVERTERS[dtype]) for cell in cells]
+            found = pa.array(fitted, stored).cast(ARROW_TYPES[dtype])
         return found, found.null_count - sum(cell is None for cell in cells)
 
 

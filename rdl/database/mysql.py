@@ -28,7 +28,7 @@ class MysqlReader:
 
     Tables of the URL's database are read, or of those picked by ``?schemas=``; a name that stands in several of them
     is spelled ``database.table``. Predictions go to the first. A consistent read is one transaction on one connection,
-    so one table is read at a time; tables of an engine without transactions (MyISAM, Aria) are compared before and after.
+    so one table is read at a time; tables of an engine without transactions (MyISAM) are compared before and after.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class MysqlReader:
         self._picked: dict[str, MyTable] = {}
         self._sources: dict[str, dict[str, Source]] = {}
         self._held: pymysql.Connection | None = None
+        self._held_tables: list[MyTable] = []  # those of its fingerprint: a catalogue knows no transactions
         self._reading: str | None = None  # the table that the held connection reads
         with told(f"{self.url}: cannot be opened"), connect(self._options, url) as connection:
             self._schemas = catalogue.schemas_of(connection, self._options["database"], url.schemas, self.url)
@@ -97,8 +98,8 @@ class MysqlReader:
                 engines = "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
                 sure = {str(name) for (name,) in fetch(connection, engines)}
                 known = self._load(connection)
-                open_ = [known[place] for place in self._pick(known)]
-                open_ = [table for table in open_ if not table.is_view and table.engine not in sure]
+                self._held_tables = [known[place] for place in self._pick(known)]
+                open_ = [table for table in self._held_tables if not table.is_view and table.engine not in sure]
                 run(connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             if open_:
                 stack.enter_context(unchanged(self.url, lambda: self._state(connection, open_)))
@@ -143,6 +144,8 @@ class MysqlReader:
         of whole seconds and forgotten at a restart.
         """
         with self._connected("cannot be looked at") as connection:
+            if connection is self._held:
+                return self._state(connection, self._held_tables)
             known = self._load(connection)
             return self._state(connection, [known[place] for place in self._pick(known)])
 

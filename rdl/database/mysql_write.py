@@ -1,8 +1,8 @@
 """Writing an Arrow table into MySQL or MariaDB by inserts of many rows.
 
 CREATE TABLE ends a transaction there, so a new table is filled under a name that nobody looks at, and one RENAME TABLE
-puts it in its place: at each moment the old rows are there or the new ones. That a table is rdl's stands in its comment,
-which goes with it. What a crash leaves behind is cleared away by the next write.
+puts it in its place: at each moment the old rows are there or the new ones. That a table is rdl's stands in its
+comment, which goes with it. What a crash leaves behind is cleared away by the next write.
 """
 
 from __future__ import annotations

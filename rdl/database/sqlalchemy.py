@@ -153,9 +153,8 @@ class SqlalchemyReader:
         chosen = {name: dtypes[name] for name in known_columns(table, columns, dtypes)}
         check_since(table, since, dtypes)
         # Without their types: what the driver gives is brought into Arrow here, where a cell that does not fit is NULL.
-        query = sa.select(*[sa.column(self._quoted(name)) for name in chosen] or [sa.literal(1)]).select_from(
-            self._clause(table)
-        )
+        selected = [sa.column(self._quoted(name)) for name in chosen] or [sa.literal(1)]
+        query = sa.select(*selected).select_from(self._clause(table))
         if since is not None:
             query = query.where(_since(self._quoted(since[0]), types[since[0]], since[1]))
         query = query if limit is None else query.limit(int(limit))

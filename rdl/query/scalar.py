@@ -30,7 +30,7 @@ from rdl.query.paths import Path
 from rdl.schema import Relation, Schema
 
 #: Names of the common table expressions that every compiled query has.
-RESERVED_TABLES = ("anchors", "eligible", "labels")
+RESERVED_TABLES = ("anchors", "eligible")
 
 _TESTS = {"LIKE": "{0} LIKE {1}", "CONTAINS": "contains({0}, {1})", "STARTS WITH": "starts_with({0}, {1})",
           "ENDS WITH": "suffix({0}, {1})"}  # fmt: skip
@@ -72,6 +72,8 @@ def row_column(schema: Schema, relation: Relation) -> str:
 class Rows:
     """Rows of ``table`` under an ``alias``, each at a time (the SQL expression ``time``), and what is joined to them.
 
+    ``key`` are the SQL expressions by which values of aggregates are joined: the number of the anchor, unless each row
+    has a time of its own, and the row's number.
     ``past``: only what is known at that time may be read, of parents and of columns that are known later than their
     row. ``windows`` gives, for an aggregate over these rows, the alias under which its values are joined.
     """
@@ -80,6 +82,7 @@ class Rows:
     table: str
     alias: str
     time: str
+    key: tuple[str, ...]
     past: bool = False
     windows: Callable[[Aggregate, Rows], str] | None = None
     joins: list[str] = field(default_factory=list)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import pairwise
 from textwrap import indent
 
 from rdl.clock import Span, to_datetime
-from rdl.query.expressions import Aggregate, ColumnRef, Compare, Expression, Literal, Logic, RowRef
-from rdl.query.paths import key_of
+from rdl.query.expressions import Aggregate, Compare, Expression, Literal, Logic
+from rdl.query.rewrite import ask_existence, is_settled, list_rows, reads_own_row
 from rdl.query.scalar import Rows, aggregate_sql, quote, table_sql, value_sql
 from rdl.query.task import Kind, Task
 from rdl.query.timeframes import timeframes
@@ -17,7 +18,7 @@ from rdl.schema import Schema
 
 @dataclass(slots=True)
 class Compiler:
-    """Compiles ``task``. ``anchors`` are the times (µs) t; None: each row's own time."""
+    """Compiles ``task``. ``anchors`` are the times (µs) t, ascending; None: each row's own time."""
 
     task: Task
     schema: Schema
@@ -27,40 +28,46 @@ class Compiler:
     _offsets: dict[Span, str] = field(default_factory=dict)
 
     def labels(self) -> str:
-        """SQL for ``entity`` (row number), ``time`` and ``target`` (NULL: unknown), by time and entity key.
+        """SQL for ``entity`` (row number), ``time`` and ``target`` (NULL: unknown), by time and entity.
 
         The target is a DOUBLE (binary, regression), a value (multiclass), or a list: of values (multilabel), of row
         numbers (recommendation), of a DOUBLE a timeframe (forecast).
         """
         self._tables.append(("eligible", self._eligible()))
-        rows = self._rows('s."time"', past=False)
+        rows = self._rows('e."#time"' if self.anchors is None else 'a."time"', self._key("s", "s.entity"), past=False)
         target = self._target(rows)
-        where = f"\nWHERE {rows.sql(self.task.assuming)}" if self.task.assuming is not None else ""
-        source = f'eligible s JOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity{_lines(rows.joins)}'
-        self._tables.append(("labels", f'SELECT s."time", s.entity, {target} AS target\nFROM {source}{where}'))
-        key = [f"e.{quote(column)}" for column in self.schema[self.task.entity].primary_key] or ["l.entity"]
-        return self._with(
-            'SELECT l.entity, l."time", l.target\n'
-            f'FROM labels l JOIN {table_sql(self.task.entity)} e ON e."#row" = l.entity\n'
-            f'ORDER BY l."time", {", ".join(key)}, l.entity'
-        )
+        assuming = ask_existence(self.task.assuming)
+        where = f"\nWHERE {rows.sql(assuming)}" if assuming is not None else ""
+        own_row = self.anchors is None or any(map(reads_own_row, (self.task.target, assuming)))
+        return self._select(f"{target} AS target", rows, own_row=own_row, where=where)
+
+    def seeds(self) -> str:
+        """SQL for ``entity`` and ``time``: who is eligible, by time and entity."""
+        self._tables.append(("eligible", self._eligible()))
+        rows = self._rows('a."time"', (), past=False)
+        return self._select("", rows, own_row=self.anchors is None, where="")
+
+    def _select(self, target: str, rows: Rows, *, own_row: bool, where: str) -> str:
+        time = 'a."time"' if self.anchors is not None else 'e."#time" AS "time"'
+        source = "eligible s" + ("\nJOIN anchors a ON a.n = s.n" if self.anchors is not None else "")
+        if own_row:
+            source += f'\nJOIN {table_sql(self.task.entity)} e ON e."#row" = s.entity'
+        order = ", ".join(self._key("s", "s.entity"))
+        columns = ", ".join(["s.entity", time, *([target] if target else [])])
+        return self._with(f"SELECT {columns}\nFROM {source}{_lines(rows.joins)}{where}\nORDER BY {order}")
 
     def _target(self, rows: Rows) -> str:
         task = self.task
         if task.target is None:
             raise TypeError("a task without a target has its own SQL")
+        asked = ask_existence(task.target)
         if task.kind is Kind.forecast and task.stride is not None:
-            frames = timeframes(task.target, task.stride, task.timeframes or 1)
+            frames = timeframes(asked, task.stride, task.timeframes or 1)
             return f"[{', '.join(f'CAST({rows.sql(frame)} AS DOUBLE)' for frame in frames)}]"
         if task.kind is Kind.recommendation:
-            return rows.sql(_rows_listed(task.target, self.schema))
-        target = rows.sql(task.target)
+            return rows.sql(list_rows(asked, self.schema))
+        target = rows.sql(asked)
         return f"CAST({target} AS DOUBLE)" if task.kind in (Kind.binary, Kind.regression) else target
-
-    def seeds(self) -> str:
-        """SQL for ``entity`` and ``time``: who is eligible, ordered by entity."""
-        self._tables.append(("eligible", self._eligible()))
-        return self._with('SELECT entity, "time" FROM eligible ORDER BY entity')
 
     # --- who is asked about -----------------------------------------------------------------------------------
 
@@ -68,9 +75,10 @@ class Compiler:
         task, table = self.task, self.schema[self.task.entity]
         own_time = self.anchors is None
         time = 'e."#time"' if own_time else 'a."time"'
-        rows = self._rows(time, past=True)
-        where = [rows.sql(task.where)] if task.where is not None else []
-        _join_inner(rows, task.where, self._named)
+        rows = self._rows(time, self._key("a", 'e."#row"'), past=True)
+        asked = ask_existence(task.where)
+        where = [rows.sql(asked)] if asked is not None else []
+        _join_inner(rows, asked, self._named)
         if table.valid_until is not None:
             ends = f"e.{quote(table.valid_until)}"
             where.append(f"({ends} IS NULL OR {ends} > {time})")
@@ -81,34 +89,47 @@ class Compiler:
             known = 'e."#time" <= a."time"' if table.time is not None else "TRUE"
             source = f"anchors a JOIN {table_sql(table.name)} e ON {known}"
         kept = f"\nWHERE {' AND '.join(where)}" if where else ""
-        return f'SELECT {time} AS "time", e."#row" AS entity\nFROM {source}{_lines(rows.joins)}{kept}'
+        columns = ", ".join(self._key("a", 'e."#row" AS entity'))
+        return f"SELECT {columns}\nFROM {source}{_lines(rows.joins)}{kept}"
 
-    def _rows(self, time: str, *, past: bool) -> Rows:
-        return Rows(self.schema, self.task.entity, "e", time, past, self._join_window)
+    def _rows(self, time: str, key: tuple[str, ...], *, past: bool) -> Rows:
+        return Rows(self.schema, self.task.entity, "e", time, key, past, self._join_window)
+
+    def _key(self, anchor: str, row: str) -> tuple[str, ...]:
+        """What tells a seed from others: the number of its anchor under the alias ``anchor``, and its ``row``."""
+        return (row,) if self.anchors is None else (f"{anchor}.n", row)
 
     # --- aggregates -------------------------------------------------------------------------------------------
 
     def _join_window(self, node: Aggregate, rows: Rows) -> str:
         """The alias under which the values of ``node`` are joined to ``rows``."""
         name = self._window(node, past=rows.past)
-        join = f'LEFT JOIN {name} ON {name}."time" = {rows.time} AND {name}.entity = {rows.alias}."#row"'
+        own = [f"{name}.{column}" for column in ("n", "entity")[-len(rows.key) :]]
+        join = (
+            f"LEFT JOIN {name} ON {' AND '.join(f'{one} = {other}' for one, other in zip(own, rows.key, strict=True))}"
+        )
         if join not in rows.joins:
             rows.joins.append(join)
         return name
 
     def _window(self, node: Aggregate, *, past: bool) -> str:
-        """The quoted name of the table that holds ``node`` by time and row; it is made where there is none yet."""
-        if (node, past) in self._named:
-            return self._named[node, past]
-        own_time = self.anchors is None
-        time = 'a."#time"' if own_time else 'a."time"'
-        rows = Rows(self.schema, node.table, "c", time, past, self._join_window)
+        """The quoted name of the table that holds ``node`` by anchor and row; it is made where there is none yet."""
+        if (node, past) not in self._named:
+            rows = Rows(self.schema, node.table, "c", self._time(), self._key("a", 'c."#row"'), past, self._join_window)
+            body = self._spread(node, rows) if self._is_spread(node) else self._grouped(node, rows)
+            name = self._fresh(f"{node.function.lower()} of {node.table}")
+            self._tables.append((name, body))
+            self._named[node, past] = quote(name)
+        return self._named[node, past]
+
+    def _grouped(self, node: Aggregate, rows: Rows) -> str:
+        """``node`` by anchor and row, from all pairs of a row and a window that it lies in."""
         entity = rows.hop(node.relations)
-        ending = "<" if own_time and node.end.count == 0 else "<="
-        begun = [f'c."#time" > {self._offset(node.start)}'] if node.start is not None else []
-        over = [f'c."#time" {ending} {self._offset(node.end)}']
+        ending = "<" if self.anchors is None and node.end.count == 0 else "<="
+        begun = [f'c."#time" > {self._offset("a", node.start)}'] if node.start is not None else []
+        over = [f'c."#time" {ending} {self._offset("a", node.end)}']
         where = [f"{entity} IS NOT NULL"]
-        if own_time:
+        if self.anchors is None:
             within = [f'a."#row" = {entity}', *begun, *over]
             rows.joins.append(f"JOIN {table_sql(self.task.entity)} a ON {' AND '.join(within)}")
         elif self._is_tiled(node):  # each row is in one window at most: the last that has begun, where it is not over
@@ -118,14 +139,33 @@ class Compiler:
             rows.joins.append(f"JOIN anchors a ON {' AND '.join([*begun, *over])}")
         value = aggregate_sql(node, rows)
         where += [rows.sql(node.filter)] if node.filter is not None else []
-        body = (
-            f'SELECT {time} AS "time", {entity} AS entity, {value} AS value\n'
-            f"FROM {table_sql(node.table)} c{_lines(rows.joins)}\nWHERE {' AND '.join(where)}\nGROUP BY 1, 2"
+        columns = self._key("a", f"{entity} AS entity")
+        return (
+            f"SELECT {', '.join(columns)}, {value} AS value\nFROM {table_sql(node.table)} c{_lines(rows.joins)}\n"
+            f"WHERE {' AND '.join(where)}\nGROUP BY {', '.join(map(str, range(1, len(columns) + 1)))}"
         )
-        name = self._fresh(f"{node.function.lower()} of {node.table}")
-        self._tables.append((name, body))
-        self._named[node, past] = quote(name)
-        return self._named[node, past]
+
+    def _spread(self, node: Aggregate, rows: Rows) -> str:
+        """EXISTS over windows that overlap: each row is seen from one anchor on until its window is left or the next
+        row of the same entity is seen, and so no anchor of an entity is met twice."""
+        entity = rows.hop(node.relations)
+        rows.joins.append(f'ASOF JOIN anchors a ON c."#time" <= {self._offset("a", node.end)}')
+        last = f"{len(self.anchors or ()) - 1}"
+        if node.start is not None:
+            rows.joins.append(f'ASOF JOIN anchors z ON c."#time" > {self._offset("z", node.start)}')
+            last = "MAX(z.n)"
+        where = [f"{entity} IS NOT NULL"]
+        where += [f"{rows.sql(node.argument)} IS NOT NULL"] if node.argument is not None else []
+        where += [rows.sql(node.filter)] if node.filter is not None else []
+        seen = (
+            f"SELECT {entity} AS entity, a.n AS first, {last} AS last,\n"
+            f"  LEAD(a.n) OVER (PARTITION BY {entity} ORDER BY a.n) AS next\n"
+            f"FROM {table_sql(node.table)} c{_lines(rows.joins)}\nWHERE {' AND '.join(where)}\nGROUP BY {entity}, a.n"
+        )
+        return (
+            "SELECT CAST(UNNEST(range(first, LEAST(last + 1, next))) AS INTEGER) AS n, entity, TRUE AS value\n"
+            f"FROM (\n{indent(seen, '  ')}\n)"
+        )
 
     def _is_tiled(self, node: Aggregate) -> bool:
         """Whether there are several windows and each ends before the next begins."""
@@ -133,6 +173,18 @@ class Compiler:
             return False
         starts, ends = ([span.after(anchor) for anchor in self.anchors] for span in (node.start, node.end))
         return all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+
+    def _is_spread(self, node: Aggregate) -> bool:
+        """Whether ``node`` asks for the existence of rows in windows that overlap, and whether a row counts does not
+        depend on the time. (Calendar months may let two windows begin or end at once: their order is then open.)"""
+        if node.function != "EXISTS" or self.anchors is None or self._is_tiled(node):
+            return False
+        spans = [node.end] if node.start is None else [node.start, node.end]
+        apart = all(one < other for span in spans for one, other in pairwise(map(span.after, self.anchors)))
+        return apart and all(is_settled(part, self.schema) for part in (node.argument, node.filter))
+
+    def _time(self) -> str:
+        return 'a."#time"' if self.anchors is None else 'a."time"'
 
     def _fresh(self, name: str) -> str:
         taken = {taken.casefold() for taken, _ in self._tables} | {table.casefold() for table in self.schema.tables}
@@ -142,57 +194,51 @@ class Compiler:
             fresh = f"{name} {number}"
         return fresh
 
-    def _offset(self, span: Span) -> str:
+    def _offset(self, alias: str, span: Span) -> str:
         """The SQL of t + ``span``: a column of the anchors, or the row's own time and an interval."""
         if self.anchors is None:
-            return f'a."#time" + INTERVAL ({span.count}) {span.unit.upper()}' if span.count else 'a."#time"'
+            time = f'{alias}."#time"'
+            return f"{time} + INTERVAL ({span.count}) {span.unit.upper()}" if span.count else time
         if span.count == 0:
-            return 'a."time"'
+            return f'{alias}."time"'
         sign = "+" if span.count > 0 else "-"
-        name = f"time {sign} {Span(abs(span.count), span.unit)}"
-        self._offsets[span] = quote(name)
-        return f"a.{quote(name)}"
+        self._offsets[span] = quote(f"time {sign} {Span(abs(span.count), span.unit)}")
+        return f"{alias}.{self._offsets[span]}"
 
     # --- the whole --------------------------------------------------------------------------------------------
 
     def _with(self, select: str) -> str:
-        tables = list(self._tables)
-        parts = [f"{quote(name)} AS (\n{indent(body, '  ')}\n)" for name, body in tables]
+        parts = [f"{quote(name)} AS (\n{indent(body, '  ')}\n)" for name, body in self._tables]
         if self.anchors is not None:
-            columns = ", ".join(['"time"', *self._offsets.values()])
-            values = ",\n".join(f"  ({', '.join(self._bounds(anchor))})" for anchor in self.anchors)
+            columns = ", ".join(['"time"', "n", *self._offsets.values()])
+            values = ",\n".join(f"  ({', '.join(self._bounds(*anchor))})" for anchor in enumerate(self.anchors))
             parts.insert(0, f"anchors({columns}) AS (VALUES\n{values}\n)")
         return f"WITH {', '.join(parts)}\n{select}"
 
-    def _bounds(self, anchor: int) -> list[str]:
-        times = [anchor, *(span.after(anchor) for span in self._offsets)]
-        return [value_sql(to_datetime(time)) for time in times]
-
-
-def _rows_listed(target: Expression, schema: Schema) -> Expression:
-    """The target of a recommendation with row numbers of the table that is ranked in place of its keys."""
-    if isinstance(target, Aggregate) and target.argument is not None:
-        return replace(target, argument=_rows_listed(target.argument, schema))
-    key = key_of(schema, target) if isinstance(target, ColumnRef) else None
-    if not isinstance(target, ColumnRef) or key is None:
-        raise TypeError("only a foreign key is ranked")
-    return RowRef((*target.relations, key))
+    def _bounds(self, number: int, anchor: int) -> list[str]:
+        bounds = [value_sql(to_datetime(span.after(anchor))) for span in self._offsets]
+        return [value_sql(to_datetime(anchor)), str(number), *bounds]
 
 
 def _join_inner(rows: Rows, where: Expression | None, named: dict[tuple[Aggregate, bool], str]) -> None:
-    """Joins an aggregate that WHERE wants to be above zero so that entities without one need not be looked at."""
+    """Joins an aggregate that WHERE wants to be there so that entities without one need not be looked at."""
     if isinstance(where, Logic) and where.operator == "AND":
         _join_inner(rows, where.left, named)
         _join_inner(rows, where.right, named)
-    if not (isinstance(where, Compare) and isinstance(where.left, Aggregate) and isinstance(where.right, Literal)):
-        return
-    bound, name = where.right.value, named[where.left, True]
-    if where.left.function not in ("COUNT", "COUNT_DISTINCT") or isinstance(bound, bool | str) or bound is None:
-        return
-    if (where.operator == ">" and bound >= 0) or (where.operator in (">=", "=") and bound > 0):  # type: ignore[operator]
-        rows.joins[:] = [
-            join.removeprefix("LEFT ") if join.startswith(f"LEFT JOIN {name} ") else join for join in rows.joins
-        ]
+    wanted = where if isinstance(where, Aggregate) else where.left if _wants_some(where) else None  # type: ignore[union-attr]
+    if isinstance(wanted, Aggregate) and wanted.function in ("EXISTS", "COUNT", "COUNT_DISTINCT"):
+        left = f"LEFT JOIN {named[wanted, True]} "
+        rows.joins[:] = [join.removeprefix("LEFT ") if join.startswith(left) else join for join in rows.joins]
+
+
+def _wants_some(where: Expression | None) -> bool:
+    """Whether ``where`` says that something is above zero."""
+    if not (isinstance(where, Compare) and isinstance(where.right, Literal)):
+        return False
+    bound = where.right.value
+    if isinstance(bound, bool) or not isinstance(bound, int | float):
+        return False
+    return (where.operator == ">" and bound >= 0) or (where.operator in (">=", "=") and bound > 0)
 
 
 def _lines(joins: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ from rdl.database import open_reader
 from rdl.errors import DatabaseError
 from rdl.schema import Dtype
 
+NO_END = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999)
+
 
 def read_csv(folder: Path, text: str | bytes) -> tuple[dict[str, str], list[dict[str, object]]]:
     content = text.encode() if isinstance(text, str) else text
@@ -42,6 +44,11 @@ def read_csv(folder: Path, text: str | bytes) -> tuple[dict[str, str], list[dict
             ["2020-01-31", "2020-01-31 10:00:00"],
             Dtype.timestamp,
             [dt.datetime(2020, 1, 31), dt.datetime(2020, 1, 31, 10)],
+        ),
+        (
+            ["2020-01-31", "infinity", "-infinity", "0044-03-15 BC"],
+            Dtype.timestamp,
+            [dt.datetime(2020, 1, 31), NO_END, dt.datetime(1, 1, 1), dt.datetime(1, 1, 1)],
         ),
         (["2020-01-31T10:00:00+02:00"], Dtype.timestamp, [dt.datetime(2020, 1, 31, 8)]),
         (["01/02/2020", "03/02/2020"], Dtype.text, ["01/02/2020", "03/02/2020"]),

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rdl.clock import NO_BEGINNING
 from rdl.database import mysql_write, open_reader
 from rdl.database.mysql_connect import quote
 from rdl.errors import DatabaseError
@@ -65,7 +64,6 @@ def test_what_cannot_be_opened(mariadb: MariaServer) -> None:
         mariadb.url(""): "no database is named\nHint: add one",
         f"{url}?schema=d1": "unknown option 'schema'\nHint: did you mean 'schemas'",
         f"{url}?ssl_mode=on": "ssl_mode='on'\nHint: use one of",
-        f"{url}?ssl_mode=required": "",
         f"{url}?schemas=nowhere": "no database 'nowhere'\nHint",
         url: "has no tables\nHint",
         "mysql://ann:x@127.0.0.1:port/d": "is no host and port",
@@ -99,7 +97,7 @@ TYPES: dict[str, tuple[str, Dtype, Stype, list[tuple[str, Any]]]] = {
     "tags": ("SET('x','y z','ü')", Dtype.list, Stype.multicategorical, [("'ü,x'", ["x", "ü"]), ("''", [])]),
     "doc": ("JSON", Dtype.json, Stype.unsupported, [("'{\"a\": [1]}'", '{"a": [1]}'), ("NULL", None)]),
     "id": ("UUID", Dtype.uuid, Stype.identifier, [("'123e4567-e89b-12d3-a456-426655440000'", "123e4567-e89b-12d3-a456-426655440000"), ("NULL", None)]),
-    "ip": ("INET6", Dtype.text, Stype.text_embedded, [("'::1'", "::1"), ("'1.2.3.4'", "::ffff:1.2.3.4")]),
+    "ip": ("INET6", Dtype.text, Stype.text_embedded, [("'::1'", "::1"), ("'::ffff:1.2.3.4'", "::ffff:1.2.3.4")]),
     "raw": ("BINARY(4)", Dtype.binary, Stype.unsupported, [("X'00FF'", b"\x00\xff\x00\x00"), ("NULL", None)]),
     "blob": ("BLOB", Dtype.binary, Stype.unsupported, [("X'FBFCFDFE0A'", b"\xfb\xfc\xfd\xfe\n"), ("''", b"")]),
     "latin": ("VARCHAR(9) CHARACTER SET latin1", Dtype.text, Stype.text_embedded, [("'Größe €'", "Größe €"), ("''", "")]),
@@ -175,9 +173,10 @@ def test_several_databases(mariadb: MariaServer) -> None:
     assert schema.relations == (Relation(f"{second}.t", ("u",), "users", ("id",)),)
     alone = open_reader(two)
     assert alone.reflect().relations == ()
-    assert alone.warnings == [
-        f"foreign key t.u -> {first}.users was dropped: there is no table '{first}.users'"
-    ] or f"{first}.users" in alone.warnings[0]
+    assert (
+        alone.warnings == [f"foreign key t.u -> {first}.users was dropped: there is no table '{first}.users'"]
+        or f"{first}.users" in alone.warnings[0]
+    )
 
 
 def test_unsigned_keys_beyond_int64_stay_apart(mariadb: MariaServer) -> None:
@@ -190,7 +189,7 @@ def test_unsigned_keys_beyond_int64_stay_apart(mariadb: MariaServer) -> None:
     )
     reader = open_reader(url)
     assert reader.reflect()["c"]["p"].dtype is Dtype.text
-    assert reader.read("c").read_all()["p"].to_pylist() == ["18446744073709551615", "1"]
+    assert reader.read("c").read_all()["p"].to_pylist() == ["1", "18446744073709551615"]
     assert reader.read("p").read_all()["id"].to_pylist() == ["1", "18446744073709551614", "18446744073709551615"]
     assert reader.repairs == {}
     small = mariadb.database()
@@ -207,8 +206,9 @@ def test_any_rows_come_back(mariadb: MariaServer, rows: list[tuple[object, ...]]
     mariadb.run("", "CREATE DATABASE IF NOT EXISTS anything CHARACTER SET utf8mb4")
     url = mariadb.url("anything")
     mariadb.run(url, "CREATE OR REPLACE TABLE t (a LONGTEXT, b BIGINT, c LONGBLOB, d DOUBLE)")
-    for row in rows:
-        mariadb.run(url, "INSERT INTO t VALUES (%s, %s, %s, %s)", *row)
+    if rows:
+        marks = ", ".join(["(%s, %s, %s, %s)"] * len(rows))
+        mariadb.run(url, f"INSERT INTO t VALUES {marks}", *(cell for row in rows for cell in row))
     found = open_reader(url).read("t").read_all()
     assert [tuple(row.values()) for row in found.to_pylist()] == rows
 
@@ -216,14 +216,14 @@ def test_any_rows_come_back(mariadb: MariaServer, rows: list[tuple[object, ...]]
 def test_batches_and_packets_of_every_size(mariadb: MariaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     url = mariadb.database()
     mariadb.run(url, "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT)")
-    mariadb.run(url, "INSERT INTO t SELECT seq, REPEAT('x', seq % 300) FROM seq_1_to_2000")
-    expected = ["x" * (number % 300) for number in range(1, 2001)]
-    for size in (1, 100, 65_537):
+    mariadb.run(url, "INSERT INTO t SELECT seq, REPEAT('x', seq % 300) FROM seq_1_to_600")
+    expected = ["x" * (number % 300) for number in range(1, 601)]
+    for size in (5, 1000, 65_537):
         monkeypatch.setattr("rdl.database.mysql_read._READ_BYTES", size)
         monkeypatch.setattr("rdl.database.mysql_read._BATCH_BYTES", 3 * size)
         reader = open_reader(url)
         assert reader.read("t").read_all()["a"].to_pylist() == expected
-        assert reader.read("t", []).read_all().num_rows == 2000
+        assert reader.read("t", []).read_all().num_rows == 600
 
 
 def test_rows_longer_than_a_packet(mariadb: MariaServer) -> None:
@@ -326,7 +326,7 @@ def test_a_user_who_may_not(mariadb: MariaServer) -> None:
     mariadb.run("", f"CREATE OR REPLACE USER eve IDENTIFIED BY 'e'; GRANT SELECT ON {name}.t TO eve")
     reader = open_reader(f"mysql://eve:e@127.0.0.1:{mariadb.port}/{name}")
     assert list(reader.reflect().tables) == ["t"]
-    with pytest.raises(DatabaseError, match="denied.*\nHint: ask for the permission"):
+    with pytest.raises(DatabaseError, match=r"denied.*\nHint: ask for the permission"):
         reader.write("p", pa.table({"a": [1]}))
 
 
@@ -426,7 +426,7 @@ def test_a_process_that_dies_before_the_rename(mariadb: MariaServer, monkeypatch
 
 
 def test_statements_of_a_dump() -> None:
-    text = "-- a;b\nSELECT ';' /* ; */; # x;\nDELIMITER ;;\nBEGIN; END ;;\nDELIMITER ;\nSELECT \"a\\\";\" ;"
+    text = '-- a;b\nSELECT \';\' /* ; */; # x;\nDELIMITER ;;\nBEGIN; END ;;\nDELIMITER ;\nSELECT "a\\";" ;'
     assert list(statements(text)) == ["SELECT ';'", "BEGIN; END", 'SELECT "a\\";"']
 
 
@@ -441,11 +441,11 @@ DUMPS = {
 @pytest.fixture(scope="module")
 def dumps(mariadb: MariaServer, shared_data: Path) -> dict[str, str]:
     """The URLs of the real databases."""
-    urls = {name: mariadb.database() for name in DUMPS}
-    for name, url in urls.items():
+    for name in DUMPS:
         for path in sorted((shared_data / "dumps" / "mysql" / name).glob("*.sql")):
-            mariadb.run_file(url, path)
-    return urls
+            mariadb.run_file(path)
+    there = [str(row["Database"]) for row in mariadb.run("", "SHOW DATABASES")]
+    return {name: mariadb.url(next(found for found in there if found.lower() == name)) for name in DUMPS}
 
 
 @pytest.mark.parametrize("name", DUMPS)

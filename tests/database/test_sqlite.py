@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from rdl.database import open_reader
 from rdl.database import sqlite as sqlite_reader
 from rdl.database.reader import Reader
 from rdl.errors import DatabaseError
-from rdl.schema import Dtype, Relation, Stype
+from rdl.schema import Dtype
 
 NO_END, NO_BEGINNING = dt.datetime(9999, 12, 31, 23, 59, 59, 999_999), dt.datetime(1, 1, 1)
 
@@ -216,179 +213,6 @@ def test_any_values_agree_with_brute_force(tmp_path: Path, declared: str, dtype:
     assert repairs == sum(wanted is None and value is not None for wanted, value in zip(expected, stored, strict=True))
 
 
-def test_columns_without_a_declared_type_have_that_of_what_they_hold(tmp_path: Path) -> None:
-    reader = database(
-        tmp_path / "a.db",
-        "CREATE TABLE t (i, r, s, b, mixed, empty, geometry POINT, big UNSIGNED BIG INT, string, a INTEGER[])",
-        "INSERT INTO t VALUES (1, 1, 1, x'00', x'00', NULL, 'POINT(1 2)', 5, NULL, '{1,2}')",
-        "INSERT INTO t VALUES (2, 0.5, 'a', x'01', 1, NULL, NULL, 6, NULL, NULL)",
-    )
-    dtypes = {column.name: column.dtype.value for column in reader.reflect()["t"].columns}
-    assert dtypes == {
-        "i": "integer",
-        "r": "float",
-        "s": "text",
-        "b": "binary",
-        "mixed": "binary",
-        "empty": "text",
-        "geometry": "text",
-        "big": "integer",
-        "string": "text",
-        "a": "text",
-    }
-    assert reader.read("t").read_all()["s"].to_pylist() == ["1", "a"]
-    assert reader.read("t").read_all()["mixed"].to_pylist() == [b"\0", None]
-
-
-def test_keys_and_relations(tmp_path: Path) -> None:
-    reader = database(
-        tmp_path / "a.db",
-        "CREATE TABLE Company (Id INTEGER PRIMARY KEY, boss INTEGER REFERENCES Person)",
-        "CREATE TABLE Person (id INTEGER PRIMARY KEY, employer INTEGER REFERENCES company(ID), friend INTEGER"
-        " REFERENCES person)",
-        "CREATE TABLE seat (row TEXT, place INTEGER, PRIMARY KEY (place, row)) WITHOUT ROWID",
-        "CREATE TABLE ticket (p INTEGER, r TEXT, gone INTEGER REFERENCES vanished(id), odd INTEGER REFERENCES seat,"
-        " FOREIGN KEY (p, r) REFERENCES seat, FOREIGN KEY (r, p) REFERENCES seat(row, place))",
-        "CREATE VIEW v AS SELECT 1",
-        "CREATE VIRTUAL TABLE words USING fts5(word)",
-    )
-    schema = reader.reflect()
-    assert list(schema.tables) == ["Company", "Person", "seat", "ticket"]
-    assert schema["seat"].primary_key == ("place", "row")
-    assert schema["ticket"].primary_key == ()
-    assert schema.relations == (
-        Relation("Company", ("boss",), "Person", ("id",)),
-        Relation("Person", ("employer",), "Company", ("Id",)),
-        Relation("Person", ("friend",), "Person", ("id",)),
-        Relation("ticket", ("p", "r"), "seat", ("place", "row")),
-        Relation("ticket", ("r", "p"), "seat", ("row", "place")),
-    )
-    warnings = reader.warnings
-    assert len(warnings) == 2
-    assert any("'vanished'" in warning for warning in warnings)
-    assert any("ticket.odd" in warning for warning in warnings)
-    assert schema["Person"]["friend"].stype is Stype.identifier
-
-
-def test_names_that_differ_in_more_than_ascii_case(tmp_path: Path) -> None:
-    statements = (
-        "CREATE TABLE Été (id INTEGER PRIMARY KEY)",
-        "CREATE TABLE été (É INTEGER PRIMARY KEY, é INTEGER UNIQUE)",
-        "CREATE TABLE c (a INTEGER REFERENCES Été(ID), b INTEGER REFERENCES ÉTé(Id), d INTEGER REFERENCES éTé(é))",
-    )
-    reader = database(tmp_path / "a.db", *statements)
-    assert set(reader.reflect().relations) == {
-        Relation("c", ("a",), "Été", ("id",)),
-        Relation("c", ("b",), "Été", ("id",)),
-        Relation("c", ("d",), "été", ("é",)),
-    }
-    reader.write("ÉTÉ", pa.table({"a": [1]}))
-    assert set(reader.reflect().tables) == {"Été", "été", "c"}
-
-
-def test_a_unique_key_stands_in_for_a_primary_one(tmp_path: Path) -> None:
-    reader = database(
-        tmp_path / "a.db",
-        "CREATE TABLE a (n INTEGER UNIQUE, x INTEGER NOT NULL, y INTEGER NOT NULL, UNIQUE (y, x), UNIQUE (x))",
-        'CREATE TABLE b (n INTEGER NOT NULL, "a, b" INTEGER NOT NULL)',
-        "CREATE UNIQUE INDEX b1 ON b (n + 1)",
-        "CREATE UNIQUE INDEX b2 ON b (n) WHERE n > 0",
-        'CREATE UNIQUE INDEX b3 ON b ("a, b" DESC, n)',
-        "CREATE TABLE c (n INTEGER UNIQUE)",
-        "CREATE TABLE d (n INTEGER NOT NULL UNIQUE, id TEXT, PRIMARY KEY (id))",
-        "CREATE TABLE e (a INTEGER REFERENCES a, b INTEGER REFERENCES a(X))",
-    )
-    schema = reader.reflect()
-    keys = {name: table.primary_key for name, table in schema.tables.items()}
-    assert keys == {"a": ("y", "x"), "b": ("a, b", "n"), "c": (), "d": ("id",), "e": ()}
-    assert schema["a"]["y"].stype is Stype.identifier
-    assert schema.relations == (Relation("e", ("b",), "a", ("x",)),)
-    assert len(reader.warnings) == 1  # a key to a table without a primary one names no columns
-
-
-def test_views_are_read_when_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    database(
-        path,
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP)",
-        "INSERT INTO t VALUES (1, '2020-01-31'), (2, NULL)",
-        """CREATE VIEW "t'wice" AS SELECT id, at, id * 2 AS two FROM t""",
-        "CREATE VIEW broken AS SELECT * FROM gone",
-    )
-    assert list(open_reader(path).reflect().tables) == ["t"]
-    reader = open_reader(path, views=["t'wice"])
-    schema = reader.reflect()
-    assert list(schema.tables) == ["t", "t'wice"]
-    assert schema["t'wice"].primary_key == ()
-    first, second = reader.read("t'wice").read_all().to_pylist()
-    assert first == {"id": 1, "at": dt.datetime(2020, 1, 31), "two": 2}
-    assert second == {"id": 2, "at": None, "two": 4}
-    assert list(open_reader(path, tables=["t'wice"]).reflect().tables) == ["t'wice"]
-    with pytest.raises(DatabaseError, match=r"has no view 'twice'\n.*did you mean"):
-        open_reader(path, views=["twice"]).reflect()
-    with pytest.raises(DatabaseError, match="gone"):
-        open_reader(path, views=["broken"]).reflect()
-
-
-UPDATE = """
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], timeout=0.1)
-connection.execute("UPDATE t SET a = a + 1")
-connection.commit()
-"""
-
-
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_a_consistent_read_sees_one_state(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "a.db"
-    rows: list[tuple[object, ...]] = [(0,)] * 50_000
-    reader = database(
-        path,
-        f"PRAGMA journal_mode = {mode}",
-        "CREATE TABLE t (a INTEGER)",
-        "CREATE TABLE u (a INTEGER)",
-        rows=[("INSERT INTO t VALUES (?)", rows)],
-    )
-    before = reader.fingerprint()
-    with reader.consistent():
-        half = reader.read("t")
-        half.read_next_batch()
-        assert reader.fingerprint() == before
-        other = subprocess.run([sys.executable, "-c", UPDATE, str(path)], capture_output=True, check=False)
-        assert (b"locked" in other.stderr) == (mode == "delete")
-        assert reader.fingerprint() == before
-        assert reader.count("t") == 50_000
-        assert set(reader.read("t").read_all()["a"].to_pylist()) == {0}
-        with pytest.raises(DatabaseError, match="under way already"), reader.consistent():
-            pass
-    assert (reader.fingerprint() == before) == (mode == "delete")
-    del half
-    subprocess.run([sys.executable, "-c", UPDATE, str(path)], check=True)
-    assert set(reader.read("t").read_all()["a"].to_pylist()) == {1 if mode == "delete" else 2}
-
-
-def test_what_is_left_of_a_consistent_read_cannot_be_taken_for_the_whole(tmp_path: Path) -> None:
-    rows: list[tuple[object, ...]] = [(0,)] * 50_000
-    statements = ("PRAGMA journal_mode = wal", "CREATE TABLE t (a INTEGER)")
-    reader = database(tmp_path / "a.db", *statements, rows=[("INSERT INTO t VALUES (?)", rows)])
-    with reader.consistent():
-        stream = reader.read("t")
-        stream.read_next_batch()
-    with pytest.raises(DatabaseError, match="cannot read table 't'"):
-        stream.read_all()
-    with pytest.raises(KeyError, match="mine"), reader.consistent():
-        raise KeyError("mine")
-    assert reader.read("t").read_all().num_rows == 50_000
-
-
-def test_a_consistent_read_tells_of_changes_by_this_process(tmp_path: Path) -> None:
-    # A process's locks on a file do not keep itself out.
-    path = tmp_path / "a.db"
-    reader = database(path, "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")
-    with pytest.raises(DatabaseError, match="changed while they were read"), reader.consistent():
-        database(path, "UPDATE t SET a = 2")
-
-
 def test_rows_since_a_time_in_any_format(tmp_path: Path) -> None:
     texts = [
         "2020-01-31", "2020-01-31 23:59:59.999999", "2020-02-01T00:00:00Z", "2020-02-01 01:00:00+02:00",
@@ -434,60 +258,6 @@ def test_predictions_take_the_types_of_what_they_are_like(tmp_path: Path) -> Non
     connection.close()
 
 
-def test_generated_columns_are_read(tmp_path: Path) -> None:
-    reader = database(
-        tmp_path / "a.db",
-        "CREATE TABLE t (a INTEGER, b INTEGER GENERATED ALWAYS AS (a + 1) STORED, c INTEGER AS (a + 2))",
-        "INSERT INTO t (a) VALUES (1)",
-    )
-    assert reader.read("t").read_all().to_pylist() == [{"a": 1, "b": 2, "c": 3}]
-
-
-def test_a_users_own_table_called_like_the_list_stays_theirs(tmp_path: Path) -> None:
-    reader = database(tmp_path / "a.db", "CREATE TABLE rdl_predictions (a INTEGER)")
-    assert list(reader.reflect().tables) == ["rdl_predictions"]
-    with pytest.raises(DatabaseError, match="stands in the way"):
-        reader.write("p", pa.table({"a": [1]}))
-    assert list(reader.reflect().tables) == ["rdl_predictions"]
-
-
-def test_a_database_in_wal_mode(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    database(path, "PRAGMA journal_mode = wal", "CREATE TABLE t (a INTEGER)").close()
-    writer = sqlite3.connect(path)
-    writer.execute("INSERT INTO t VALUES (1)")
-    writer.commit()
-    reader = open_reader(path)
-    before = reader.fingerprint()
-    assert reader.read("t").read_all().to_pylist() == [{"a": 1}]
-    assert reader.fingerprint() == before
-    writer.execute("UPDATE t SET a = 2")
-    writer.commit()
-    assert reader.fingerprint() != before
-    assert reader.write("p", pa.table({"a": [1]})) == 1
-    assert reader.read("t").read_all().to_pylist() == [{"a": 2}]
-    writer.close()
-
-
-def test_a_locked_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    reader = database(path, "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")
-    reader.reflect()
-    hold = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN EXCLUSIVE');"
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        with pytest.raises(DatabaseError, match="locked"):
-            reader.read("t").read_all()
-        other.communicate()
-    assert reader.read("t").read_all().num_rows == 1
-
-
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"\x07" * 500])
 def test_not_a_database(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.sqlite"
@@ -526,29 +296,6 @@ def test_a_table_that_is_dropped_meanwhile(tmp_path: Path) -> None:
         reader.read("t").read_all()
 
 
-def test_a_read_that_is_left_half_way_holds_no_lock(tmp_path: Path) -> None:
-    path = tmp_path / "a.sqlite"
-    rows: list[tuple[object, ...]] = [(number,) for number in range(50_000)]
-    reader = database(path, "CREATE TABLE t (a INTEGER)", rows=[("INSERT INTO t VALUES (?)", rows)])
-    stream = reader.read("t")
-    assert stream.read_next_batch().num_rows > 0
-    del stream
-    assert reader.write("p", pa.table({"a": [1]})) == 1
-
-
-def test_a_wal_file_in_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.db"
-    database(path, "PRAGMA journal_mode = wal", "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")
-    for log in tmp_path.glob("a.db-*"):
-        log.unlink()
-    monkeypatch.setattr(os, "access", lambda place, mode: mode != os.W_OK)
-    reader = open_reader(path)
-    assert reader.read("t").read_all().to_pylist() == [{"a": 1}]
-    assert [file.name for file in tmp_path.iterdir()] == ["a.db"]
-    with pytest.raises(DatabaseError, match="no permission to write"):
-        reader.write("p", pa.table({"a": [1]}))
-
-
 def test_a_column_that_is_dropped_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     reader = database(path, "CREATE TABLE t (a INTEGER, b TEXT)", "INSERT INTO t VALUES (1, 'x')")
@@ -556,12 +303,3 @@ def test_a_column_that_is_dropped_meanwhile(tmp_path: Path) -> None:
     database(path, "ALTER TABLE t DROP COLUMN b")
     with pytest.raises(DatabaseError, match="no such column"):
         reader.read("t").read_all()
-
-
-def test_a_database_without_tables(tmp_path: Path) -> None:
-    (tmp_path / "a.db").write_bytes(b"")
-    with pytest.raises(DatabaseError, match="has no tables"):
-        open_reader(tmp_path / "a.db").reflect()
-    reader = database(tmp_path / "b.db", "CREATE VIEW v AS SELECT 1")
-    with pytest.raises(DatabaseError, match="has no tables"):
-        reader.reflect()

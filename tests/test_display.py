@@ -1,0 +1,50 @@
+"""What is told of an extraction: a bar to a person, lines to a log file, nothing if quiet."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from rdl import display
+
+
+@pytest.fixture(params=[True, False], ids=["terminal", "file"])
+def shown(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is printed, on a terminal or into a file."""
+    text = io.StringIO()
+    monkeypatch.setattr(display, "console", Console(file=text, force_terminal=request.param, width=100))
+    return text
+
+
+def test_rows_and_notes(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_terminal = display.console.is_terminal
+    now = [100.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    with display.watcher() as watch:
+        for done in range(0, 4_000_001, 1_000_000):
+            watch.rows("reading", done, 8_000_000)
+            now[0] += 10
+        watch.note("extracted [all] of it")
+        if on_terminal:
+            watch._bars.refresh()  # type: ignore[attr-defined]
+    lines = shown.getvalue().splitlines()
+    assert any("extracted [all] of it" in line for line in lines)
+    if on_terminal:
+        assert "4,000,000/8,000,000" in shown.getvalue()
+        assert "100,000 rows/s" in shown.getvalue()
+    else:
+        assert lines == [
+            "reading: 2,000,000 of 8,000,000 rows, 100,000 rows/s",
+            "reading: 4,000,000 of 8,000,000 rows, 100,000 rows/s",
+            "extracted [all] of it",
+        ]
+
+
+def test_quiet(shown: io.StringIO) -> None:
+    with display.watcher(quiet=True) as watch:
+        watch.stage("reading")
+        watch.rows("reading", 10**9, 10**9)
+        watch.note("extracted all of it")
+    assert shown.getvalue() == ""
