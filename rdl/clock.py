@@ -25,6 +25,8 @@ NEVER = int(np.iinfo(np.int64).max)
 #: the last microsecond of 9999 and the first of the year 1.
 NO_END = 253_402_300_799_999_999
 NO_BEGINNING = -62_135_596_800_000_000
+#: From the year 9999 on a time stands for an end that never comes.
+NO_END_FROM = NO_END + 1 - 365 * 86_400_000_000
 
 US_PER_SECOND = 1_000_000
 US_PER_DAY = 86_400 * US_PER_SECOND

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
 from torch import Tensor
 from torch_frame import TensorFrame
 from torch_geometric.data import HeteroData
@@ -34,12 +36,13 @@ class Link:
     @staticmethod
     def of(parent: Tensor, num_parents: int) -> Link:
         """The link of child rows (numbered by time) to the parents in ``parent``."""
-        order = torch.argsort(parent, stable=True)
-        first = int((parent < 0).sum())
-        degree = torch.bincount(parent[parent >= 0].long(), minlength=num_parents)
-        indptr = torch.zeros(num_parents + 1, dtype=torch.int64)
-        torch.cumsum(degree, 0, out=indptr[1:])
-        return Link(parent, order[first:].to(torch.int32), indptr)
+        rows = parent.numpy()
+        child = np.flatnonzero(rows >= 0)
+        # A sparse matrix is made row by row by counting, ten times faster than by sorting.
+        links = (np.ones(len(child), np.bool_), (rows[child], child))
+        by_parent = coo_array(links, shape=(num_parents, len(rows))).tocsr()
+        indptr = torch.from_numpy(by_parent.indptr.astype(np.int64))
+        return Link(parent, torch.from_numpy(by_parent.indices.astype(np.int32)), indptr)
 
     def to(self, device: torch.device) -> Link:
         """The same link on ``device``."""

@@ -42,7 +42,7 @@ class MysqlReader:
         self.url, self._address, self._options = url.redacted, url, options_of(url)
         self._repairs: dict[tuple[str, str], int] = {}
         self.repairs: Mapping[tuple[str, str], int] = self._repairs
-        self.warnings: list[str] = []
+        self.warnings: Sequence[str] = []
         self.parallel_reads = 1
         self._tables, self._exclude, self._views = tables, tuple(exclude), tuple(views)
         self._picked: dict[str, MyTable] = {}

@@ -46,7 +46,7 @@ class PostgresReader:
         self.url, self._wanted = url.redacted, url.schemas
         self._repairs: dict[tuple[str, str], int] = {}
         self.repairs: Mapping[tuple[str, str], int] = self._repairs
-        self.warnings: list[str] = []
+        self.warnings: Sequence[str] = []
         self.parallel_reads = min(4, os.cpu_count() or 1)
         self._tables, self._exclude, self._views = tables, tuple(exclude), tuple(views)
         self._picked: dict[str, PgTable] = {}

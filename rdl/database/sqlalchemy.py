@@ -73,7 +73,7 @@ class SqlalchemyReader:
         self.url = url.redacted
         self._repairs: dict[tuple[str, str], int] = {}
         self.repairs: Mapping[tuple[str, str], int] = self._repairs
-        self.warnings: list[str] = []
+        self.warnings: Sequence[str] = []
         self.parallel_reads = 1
         self._schemas: tuple[str | None, ...] = url.schemas or (None,)
         self._tables, self._exclude, self._views = tables, tuple(exclude), tuple(views)

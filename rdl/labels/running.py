@@ -68,12 +68,14 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Rows, Rows, 
 
 
 def extent(snapshot: Snapshot, tables: list[str], *, anything: bool = False) -> tuple[int, int]:
-    """The oldest and newest time of ``tables``; of no time at all (0, 0) where ``anything`` will do."""
+    """The oldest and newest time of ``tables``, infinite ones aside; of no time at all (0, 0) where ``anything`` will
+    do."""
     firsts, lasts = [], []
     for table in tables:
         times = snapshot.time(table)
-        times = times[: np.searchsorted(times, clock.NEVER)]
-        if len(times) and times[0] != clock.ALWAYS:
+        first = np.searchsorted(times, clock.NO_BEGINNING, side="right")
+        times = times[first : np.searchsorted(times, clock.NO_END_FROM)]
+        if len(times):
             firsts.append(int(times[0]))
             lasts.append(int(times[-1]))
     if firsts:

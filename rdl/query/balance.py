@@ -84,7 +84,7 @@ def _shares(part: TaskTable) -> Balance:
 
 
 def _without(part: TaskTable) -> float:
-    return 1 - len(np.unique(part.owners())) / len(part)
+    return float((np.diff(part.indptr) == 0).mean()) if part.indptr is not None else 0.0
 
 
 def _unseen(part: TaskTable, train: TaskTable) -> float:

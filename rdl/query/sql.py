@@ -89,7 +89,7 @@ class Compiler:
             known = 'e."#time" <= a."time"' if table.time is not None else "TRUE"
             source = f"anchors a JOIN {table_sql(table.name)} e ON {known}"
         kept = f"\nWHERE {' AND '.join(where)}" if where else ""
-        columns = ", ".join(self._key("a", 'e."#row" AS entity'))
+        columns = ", ".join(self._key("a", 'e."#row"::INTEGER AS entity'))
         return f"SELECT {columns}\nFROM {source}{_lines(rows.joins)}{kept}"
 
     def _rows(self, time: str, key: tuple[str, ...], *, past: bool) -> Rows:
@@ -139,7 +139,7 @@ class Compiler:
             rows.joins.append(f"JOIN anchors a ON {' AND '.join([*begun, *over])}")
         value = aggregate_sql(node, rows)
         where += [rows.sql(node.filter)] if node.filter is not None else []
-        columns = self._key("a", f"{entity} AS entity")
+        columns = self._key("a", f"{entity}::INTEGER AS entity")
         return (
             f"SELECT {', '.join(columns)}, {value} AS value\nFROM {table_sql(node.table)} c{_lines(rows.joins)}\n"
             f"WHERE {' AND '.join(where)}\nGROUP BY {', '.join(map(str, range(1, len(columns) + 1)))}"
@@ -158,7 +158,7 @@ class Compiler:
         where += [f"{rows.sql(node.argument)} IS NOT NULL"] if node.argument is not None else []
         where += [rows.sql(node.filter)] if node.filter is not None else []
         seen = (
-            f"SELECT {entity} AS entity, a.n AS first, {last} AS last,\n"
+            f"SELECT {entity}::INTEGER AS entity, a.n AS first, {last} AS last,\n"
             f"  LEAD(a.n) OVER (PARTITION BY {entity} ORDER BY a.n) AS next\n"
             f"FROM {table_sql(node.table)} c{_lines(rows.joins)}\nWHERE {' AND '.join(where)}\nGROUP BY {entity}, a.n"
         )

@@ -173,10 +173,8 @@ def test_several_databases(mariadb: MariaServer) -> None:
     assert schema.relations == (Relation(f"{second}.t", ("u",), "users", ("id",)),)
     alone = open_reader(two)
     assert alone.reflect().relations == ()
-    assert (
-        alone.warnings == [f"foreign key t.u -> {first}.users was dropped: there is no table '{first}.users'"]
-        or f"{first}.users" in alone.warnings[0]
-    )
+    (warning,) = alone.warnings
+    assert warning.endswith(f"was dropped: there is no table '{first}.users'")
 
 
 def test_unsigned_keys_beyond_int64_stay_apart(mariadb: MariaServer) -> None:
@@ -200,7 +198,7 @@ def test_unsigned_keys_beyond_int64_stay_apart(mariadb: MariaServer) -> None:
 cell_texts = st.text(st.characters(codec="utf-8"), max_size=300).map(lambda text: text * (1 + len(text) % 7))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.none() | cell_texts, st.none() | st.integers(-(2**63), 2**63 - 1), st.none() | st.binary(max_size=300), st.none() | st.floats(allow_nan=False, allow_infinity=False)), max_size=40))  # fmt: skip
 def test_any_rows_come_back(mariadb: MariaServer, rows: list[tuple[object, ...]]) -> None:
     mariadb.run("", "CREATE DATABASE IF NOT EXISTS anything CHARACTER SET utf8mb4")
@@ -434,7 +432,7 @@ def test_statements_of_a_dump() -> None:
 DUMPS = {
     "sakila": (16, 22, {"rental": 16044, "payment": 16049, "film": 1000, "film_text": 1000, "inventory": 4581}),
     "chinook": (11, 11, {"Track": 3503, "PlaylistTrack": 8715, "Employee": 8}),
-    "classicmodels": (8, 8, {"orderdetails": 2996, "payments": 273, "customers": 122}),
+    "classicmodels": (8, 8, {"orderdetails": 2996, "products": 110, "payments": 273, "customers": 122}),
 }
 
 
@@ -478,7 +476,7 @@ def test_sakila(dumps: dict[str, str]) -> None:
     assert (row["release_year"], row["rental_rate"], row["rating"]) == (2006, 0.99, "PG")
     assert schema["film_list"].primary_key == ()
     assert reader.count("film_list") > 900
-    assert reader.warnings == ["column address.location was left out: its type geometry has no meaning here"]
+    assert reader.warnings == []
 
 
 def test_nothing_of_the_driver_escapes(mariadb: MariaServer) -> None:
@@ -490,4 +488,3 @@ def test_nothing_of_the_driver_escapes(mariadb: MariaServer) -> None:
         with pytest.raises(DatabaseError, match="Hint: see whether the server still runs"):
             reader.count("t")
     assert reader.count("t") == 0
-    assert not isinstance(pymysql.err.Error, DatabaseError)
