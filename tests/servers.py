@@ -262,7 +262,9 @@ class MariaServer:
                 cursor.execute(statement)
 
 
-_SQL = re.compile(r"(?:--(?=\s)|#)[^\n]*|/\*(?!!).*?\*/|'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|.", re.DOTALL)
+_SQL = re.compile(
+    r"(?:--(?=\s)|#)[^\n]*|/\*(?!!).*?\*/|'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|[^'\"`#/;$|-]+|.", re.DOTALL
+)
 
 
 def statements(text: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pymysql
@@ -204,10 +204,18 @@ def any_beyond(connection: pymysql.Connection, tables: Mapping[Place, MyTable], 
 
 
 def sources_of(
-    connection: pymysql.Connection, table: MyTable, name: str, keys: set[str], beyond: bool, warnings: list[str]
+    connection: pymysql.Connection,
+    table: MyTable,
+    name: str,
+    keys: set[str],
+    parents: Collection[Place],
+    beyond: bool,
+    warnings: list[str],
 ) -> dict[str, Source]:
-    """How each column is read; one without a meaning has a line in ``warnings`` instead."""
+    """How each column is read; one without a meaning has a line in ``warnings`` instead. ``parents`` are the tables
+    that are read too."""
     counters = _counters(connection, table)
+    texts = {key[0]: (at, referred[0]) for key, at, referred in table.foreign if len(key) == 1 and at in parents}
     found = {}
     for column in table.columns:
         column_type = "tinyint(4)" if column.name in counters else column.column_type
@@ -218,8 +226,17 @@ def sources_of(
             )
             continue
         dtype, stype, sql = how
-        found[column.name] = Source(sql.format(quote(column.name)), dtype, stype, column.declared, not column.nullable)
+        sql = sql.format(quote(column.name))
+        if column.name in texts and column.collation and not column.collation.endswith("_bin"):
+            sql = _as_its_parent(f"{table.sql}.{sql}", *texts[column.name])
+        found[column.name] = Source(sql, dtype, stype, column.declared, not column.nullable)
     return found
+
+
+def _as_its_parent(own: str, parent: Place, referred: str) -> str:
+    """SQL for a text key in its parent's spelling: most collations take ABC, abc and 'abc ' for the same."""
+    key = f"p.{quote(referred)}"
+    return f"COALESCE((SELECT {key} FROM {qualified(*parent)} AS p WHERE {key} = {own} LIMIT 1), {own})"
 
 
 def _counters(connection: pymysql.Connection, table: MyTable) -> set[str]:

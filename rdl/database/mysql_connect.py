@@ -94,6 +94,8 @@ def options_of(url: DatabaseUrl) -> Options:
         "program_name": "rdl",
     }
     settings = Path(given.get("read_default_file") or "~/.my.cnf").expanduser()
+    if "read_default_file" in given and not settings.is_file():
+        raise DatabaseError(f"{url.redacted}: there is no file {str(settings)!r}", hint="correct read_default_file.")
     if settings.is_file():
         group = given.get("read_default_group", "client")
         options |= {"read_default_file": str(settings), "read_default_group": group}

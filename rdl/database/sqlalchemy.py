@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,7 @@ _PACKAGES = {
     "MySQLdb": "mysqlclient",
     "psycopg2": "psycopg2-binary",
     "firebird": "firebird-driver",
+    "google": "protobuf",
     "snowflake": "snowflake-sqlalchemy",
     "ibm_db_dbi": "ibm_db",
 }
@@ -129,10 +130,8 @@ class SqlalchemyReader:
         with ExitStack() as stack:
             with explained(doing), _told():
                 connection = stack.enter_context(self._engine.connect())
-                level = _isolation(self._engine.dialect, connection)
-                if level:
-                    connection = connection.execution_options(isolation_level=level)
-            if not level:
+                isolated = _isolated(self._engine.dialect, connection)
+            if not isolated:
                 stack.enter_context(unchanged(self.url, self.fingerprint))
             self._held = connection
             try:
@@ -153,7 +152,7 @@ class SqlalchemyReader:
         chosen = {name: dtypes[name] for name in known_columns(table, columns, dtypes)}
         check_since(table, since, dtypes)
         # Without their types: what the driver gives is brought into Arrow here, where a cell that does not fit is NULL.
-        selected = [sa.column(self._quoted(name)) for name in chosen] or [sa.literal(1)]
+        selected: list[Any] = [sa.column(self._quoted(name)) for name in chosen] or [sa.literal(1)]
         query = sa.select(*selected).select_from(self._clause(table))
         if since is not None:
             query = query.where(_since(self._quoted(since[0]), types[since[0]], since[1]))
@@ -228,22 +227,17 @@ class SqlalchemyReader:
                 is_view = kind is not ObjectKind.TABLE
                 columns = inspector.get_multi_columns(schema=schema, kind=kind)
                 none: dict[Any, Any] = {}
-                primary = none if is_view else inspector.get_multi_pk_constraint(schema=schema, kind=kind)
-                unique = none if is_view else inspector.get_multi_unique_constraints(schema=schema, kind=kind)
-                foreign = none if is_view else inspector.get_multi_foreign_keys(schema=schema, kind=kind)
+                primary = none if is_view else _asked(inspector.get_multi_pk_constraint, schema, kind)
+                unique = none if is_view else _asked(inspector.get_multi_unique_constraints, schema, kind)
+                indexes = none if is_view else _asked(inspector.get_multi_indexes, schema, kind)
+                foreign = none if is_view else _asked(inspector.get_multi_foreign_keys, schema, kind)
                 for at, described in columns.items():
                     if at[1].casefold() in ours:
                         continue
                     own = {str(column["name"]): column for column in described}
                     key = tuple((primary.get(at) or {}).get("constrained_columns") or ())
-                    key = key or next(
-                        (
-                            tuple(map(str, constraint["column_names"]))
-                            for constraint in unique.get(at) or ()
-                            if all(not own[str(name)]["nullable"] for name in constraint["column_names"] if name in own)
-                        ),
-                        (),
-                    )
+                    candidates = [*(unique.get(at) or ()), *(indexes.get(at) or ())]
+                    key = key or next((found_ for each in candidates if (found_ := _key(each, own))), ())
                     references = tuple(
                         (
                             tuple(constraint["constrained_columns"]),
@@ -300,15 +294,39 @@ def _engine(url: DatabaseUrl) -> sa.Engine:
         raise DatabaseError(f"{url.redacted}: cannot be opened: {reason_of(error)}") from None
 
 
-def _isolation(dialect: sa.Dialect, connection: sa.Connection) -> str | None:
-    """The first of ``_ISOLATIONS`` that the engine has."""
+def _asked(ask: Callable[..., Any], schema: str | None, kind: ObjectKind) -> Mapping[Any, Any]:
+    """What the Inspector says; nothing where the dialect does not know such a thing."""
+    try:
+        found: Mapping[Any, Any] = ask(schema=schema, kind=kind)
+    except NotImplementedError:
+        return {}
+    return found
+
+
+def _key(described: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of a unique constraint or index that could be a key; none where some rows have no place in it."""
+    names = tuple(described["column_names"])
+    options = described.get("dialect_options") or {}
+    partial = any(option.endswith("_where") and where is not None for option, where in options.items())
+    whole = described.get("unique", True) and not partial and all(name in own for name in names)
+    return names if whole and not any(own[name].get("nullable", True) for name in names) else ()
+
+
+def _isolated(dialect: sa.Dialect, connection: sa.Connection) -> bool:
+    """Brings ``connection`` to the first of ``_ISOLATIONS`` that the engine has; False where it has none."""
     dbapi = connection.connection.dbapi_connection
     levels: Sequence[str] = ()
     if dbapi is not None:
         with suppress(NotImplementedError):
             levels = dialect.get_isolation_level_values(dbapi)
     connection.rollback()
-    return next((level for level in _ISOLATIONS if level in levels), None)
+    for level in _ISOLATIONS:
+        # Dialects list levels that they, or the driver, then do not know how to set.
+        with suppress(sa.exc.SQLAlchemyError, NotImplementedError, AttributeError):
+            if level in levels:
+                connection.execution_options(isolation_level=level)
+                return True
+    return False
 
 
 @contextmanager
@@ -326,7 +344,8 @@ def _told() -> Iterator[None]:
 def _words(error: BaseException) -> str:
     """The first of what a driver said that is text."""
     texts = [str(part) for part in error.args if isinstance(part, str)]
-    return (texts[-1] if texts else str(error)).split("[SQL:")[0].strip() or type(error).__name__
+    said = (texts[-1] if texts else str(error)).split("[SQL:")[0]
+    return " ".join(said.split()) or type(error).__name__
 
 
 def _since(column: str, type_: TypeEngine[Any], since_us: int) -> sa.ColumnElement[bool]:

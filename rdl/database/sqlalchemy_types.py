@@ -57,8 +57,8 @@ def declared(type_: pa.DataType) -> TypeEngine[Any]:
     kinds: dict[Any, TypeEngine[Any]] = {
         is_.is_boolean: sa.Boolean(),
         is_.is_integer: sa.BigInteger(),
-        is_.is_floating: sa.Double(),
-        is_.is_decimal: sa.Double(),
+        is_.is_floating: sa.DOUBLE_PRECISION(),
+        is_.is_decimal: sa.DOUBLE_PRECISION(),
         is_.is_timestamp: sa.DateTime(),
         is_.is_date: sa.Date(),
         is_.is_time: sa.Time(),

@@ -17,6 +17,8 @@ from rdl.database.sqlalchemy_types import declared
 from rdl.errors import DatabaseError
 
 _ROWS = 5_000
+#: Dialects whose tables take rows only after the transaction that made them.
+_MADE_FIRST = ("firebird",)
 
 
 def quoted(dialect: sa.Dialect, name: str) -> str:
@@ -52,7 +54,7 @@ def put(
     """Writes ``rows`` and the entry in the list of rdl's tables in one transaction.
 
     Where CREATE TABLE ends a transaction, the list names the table before it is made, its rows come in one transaction,
-    and a new one whose rows could not be written is dropped again.
+    and a new one whose rows could not be written is dropped again; one to be replaced is gone before the new rows come.
     """
     registry = registry_table(schema)
     with engine.begin() as connection:
@@ -63,7 +65,7 @@ def put(
             registry.create(connection)
     created = False
     try:
-        with engine.begin() as connection:
+        with engine.connect() as connection:
             inspector = sa.inspect(connection)
             existing = _columns(inspector, schema, table)
             ours = table.casefold() in written_tables(connection, schema)
@@ -82,9 +84,12 @@ def put(
             if action != "append":
                 target.create(connection)
                 created = True
+                if engine.dialect.name.partition(".")[0] in _MADE_FIRST:
+                    connection.commit()
             for batch in _batches(rows):
                 connection.execute(target.insert(), batch)
             connection.execute(registry.update().where(mine), {"written_at": written_now()})
+            connection.commit()
     except BaseException:
         if created:
             _forget(engine, schema, table, registry)
@@ -102,7 +107,7 @@ def _forget(engine: sa.Engine, schema: str | None, table: str, registry: sa.Tabl
     """Drops a table that could not be filled, where the end of the transaction has not."""
     with engine.begin() as connection:
         listed = connection.execute(sa.select(registry.c.written_at).where(registry.c.table_name == table)).all()
-        if [tuple(row) for row in listed] == [("",)]:
+        if len(listed) == 1 and not listed[0][0]:  # '' may come back as NULL
             sa.Table(quoted(engine.dialect, table), sa.MetaData(), schema=schema).drop(connection, checkfirst=True)
             connection.execute(registry.delete().where(registry.c.table_name == table))
 
