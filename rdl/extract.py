@@ -113,13 +113,13 @@ def what_holds(older: Older, name: str) -> Kept | str:
     """What still holds of a table, or why nothing does."""
     path = older.schema[name].time
     if path is None or path.through:
-        return "it has no time of its own"
+        return "no time of its own"
     if any(cell.startswith(f"{name}.") for cell in older.report.repairs):
-        return "it has cells that do not fit their type"
+        return "cells that did not fit their type"
     times, rows = older.time(name), older.arrow(name)
     known = int(np.searchsorted(times, clock.NEVER))
     if not known:
-        return "it had no rows with a time"
+        return "no row with a time before"
     newest = int(times[known - 1])
     return Kept(rows.slice(0, int(np.searchsorted(times, newest))), rows.slice(known), path.column, newest)
 
@@ -139,12 +139,16 @@ class Extraction:
         self.counts: dict[str, int] = {}
         self.arranged: set[str] = set()
         self.null_times: dict[str, int] = {}
+        self.whole: dict[str, list[str]] = {}  # by the reason, what a refresh could not read in part
         self.done = 0
         self.stopped, self.lock = threading.Event(), threading.Lock()
 
     def run(self) -> Report:
         """Fills the folder; ``snapshot.json`` comes last."""
         self.read_all()
+        for why, names in sorted(self.whole.items()):
+            if self.listener:
+                self.listener.note(f"read whole ({why}): {', '.join(names)}")
         rows = {name: self.tables[name].num_rows for name in self.schema.tables}
         for name in self.schema.tables:
             self.arrange(name)
@@ -194,12 +198,13 @@ class Extraction:
                 found = self.write(name, kept)
                 if found == self.counts[name]:
                     return
-                why = f"it has {self.counts[name]:,} rows, and {found:,} with those appended"
+                why = f"{self.counts[name]:,} rows, but {found:,} with those appended"
                 self.tell(-found)
             else:
                 why = kept
-        if why and self.listener:
-            self.listener.note(f"{name} is read whole: {why}")
+        if why:
+            with self.lock:
+                self.whole.setdefault(why, []).append(name)
         self.write(name)
 
     def write(self, name: str, kept: Kept | None = None) -> int:

@@ -101,8 +101,8 @@ def test_only_newer_rows_are_read(tmp_path: Path) -> None:
         build(shop([0, 1], [*orders, (1, 99), (0, 100), (1, 99)]), reader.schema, tmp_path / "whole"),
     )
     assert reader.handed == 2 + 4 + 54  # the users, the orders from 99 on, every line
-    assert [note.split(":")[0] for note in told.notes[:2]] == ["users is read whole", "lines is read whole"]
-    assert told.notes[0] == "users is read whole: it has no time of its own"
+    assert told.notes[0] == "read whole (no time of its own): users, lines"
+    assert [note.split()[0] for note in told.notes] == ["read", "extracted"]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_table_that_was_not_only_appended_to_is_read_whole(tmp_path: Path, cha
     told, after = Told(), shop([0, 1], change(orders))  # type: ignore[operator]
     found = load_or_build(after, after.schema, cache=tmp_path, listener=told, refresh=True)
     same(found, build(after, after.schema, tmp_path / "whole"))
-    note = next(note for note in told.notes if note.startswith("orders"))
-    assert note.startswith(f"orders is read whole: it has {len(change(orders))} rows, and ")  # type: ignore[operator]
+    note = next(note for note in told.notes if note.endswith(": orders"))
+    assert note.startswith(f"read whole ({len(change(orders))} rows, but ")  # type: ignore[operator]
 
 
 def test_repaired_cells_and_unknown_times_are_read_again(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_repaired_cells_and_unknown_times_are_read_again(tmp_path: Path) -> None
         before.repairs = cells
         load_or_build(before, before.schema, cache=folder)
         load_or_build(after, after.schema, cache=folder, listener=told, refresh=True)
-        expected = "it has cells that do not fit their type" if cells else "it had no rows with a time"
-        assert f"orders is read whole: {expected}" in told.notes
+        expected = "cells that did not fit their type" if cells else "no row with a time before"
+        assert f"read whole ({expected}): orders" in told.notes
 
 
 def test_another_schema_or_no_change_takes_nothing_over(tmp_path: Path) -> None:

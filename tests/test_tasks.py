@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 import rdl
-from rdl.pipeline import Database
+from rdl.pipeline import BoundTask, Database
+from rdl.query import Kind, Split
 from rdl.shop import QUESTIONS, build_shop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,3 +57,32 @@ def test_questions_of_the_demo(shop: Database, query: str) -> None:
 def test_formula_one(formula_one: Database, path: Path) -> None:
     assert path.read_text().startswith("--"), "a comment says what it asks"
     check(formula_one, path)
+
+
+@pytest.fixture(scope="module")
+def rel_f1(shared_data: Path) -> Database:
+    return rdl.connect(f"relbench:{shared_data / 'rel-f1'}")
+
+
+@pytest.mark.parametrize("path", files("rel-f1"), ids=lambda path: path.stem)
+def test_relbench_tasks_as_queries_have_its_rows(rel_f1: Database, path: Path) -> None:
+    """At every anchor of both: a query takes all anchors of validation and of test, and of training none from before
+    the first row that it counts."""
+    asked, theirs = rel_f1.task(path), rel_f1.task(path.stem)
+    assert asked.kind == theirs.kind
+    for split in Split:
+        ours, expected = (_labels(task, split) for task in (asked, theirs))
+        taken = {time for time, _ in ours}
+        left = sorted({time for time, _ in expected} - taken)
+        assert left == ([pd.Timestamp("1994-02-28")] if path.stem == "driver-top3" and split is Split.train else [])
+        expected = {seed: label for seed, label in expected.items() if seed[0] in taken}
+        anchors = {time for time, _ in expected}
+        assert {seed: label for seed, label in ours.items() if seed[0] in anchors} == expected
+        assert len(expected) > 20
+
+
+def _labels(task: BoundTask, split: Split) -> dict[tuple[Any, int], Any]:
+    frame = task.table(split)
+    seeds = zip(frame["time"], frame["driverId"], strict=True)
+    lists = task.kind is Kind.recommendation
+    return dict(zip(seeds, [sorted(keys) for keys in frame["label"]] if lists else frame["label"], strict=True))

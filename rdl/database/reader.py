@@ -84,7 +84,8 @@ class Reader(Protocol):
         ``like`` names, for some columns of ``rows``, the (table, column) of the database whose declared type they
         take; the others have the type that fits theirs in Arrow.
 
-        The table is entered in the database's own list of rdl's tables, so that it is never taken for an input.
+        The table is marked as rdl's within the database (in ``rdl_predictions``; in MySQL, where no transaction spans
+        a new table, in its comment), so that it is never taken for an input.
         Raises DatabaseError where the table exists and ``if_exists`` is ``fail``, or was not written by rdl.
         """
         ...

@@ -78,16 +78,21 @@ class Compiler:
         rows = self._rows(time, self._key("a", 'e."#row"'), past=True)
         asked = ask_existence(task.where)
         where = [rows.sql(asked)] if asked is not None else []
-        _join_inner(rows, asked, self._named)
+        known = 'e."#time" <= a."time"' if table.time is not None else "TRUE"
+        source = f"anchors a JOIN {table_sql(table.name)} e ON {known}"
+        if own_time:
+            source, where = f"{table_sql(table.name)} e", ['e."#time" IS NOT NULL', *where]
+        for name in dict.fromkeys(self._named[wanted, True] for wanted in _wanted(asked)):
+            at = next(at for at, join in enumerate(rows.joins) if join.startswith(f"LEFT JOIN {name} "))
+            join = rows.joins.pop(at).removeprefix("LEFT ")
+            if own_time or not source.startswith("anchors"):
+                rows.joins.insert(0, join)
+            else:  # begin with those who have something, rather than with everyone at every anchor
+                source = f"{name} JOIN anchors a ON a.n = {name}.n"
+                source += f'\nJOIN {table_sql(table.name)} e ON e."#row" = {name}.entity AND {known}'
         if table.valid_until is not None:
             ends = f"e.{quote(table.valid_until)}"
             where.append(f"({ends} IS NULL OR {ends} > {time})")
-        if own_time:
-            where.insert(0, 'e."#time" IS NOT NULL')
-            source = f"{table_sql(table.name)} e"
-        else:
-            known = 'e."#time" <= a."time"' if table.time is not None else "TRUE"
-            source = f"anchors a JOIN {table_sql(table.name)} e ON {known}"
         kept = f"\nWHERE {' AND '.join(where)}" if where else ""
         columns = ", ".join(self._key("a", 'e."#row"::INTEGER AS entity'))
         return f"SELECT {columns}\nFROM {source}{_lines(rows.joins)}{kept}"
@@ -220,22 +225,18 @@ class Compiler:
         return [value_sql(to_datetime(anchor)), str(number), *bounds]
 
 
-def _join_inner(rows: Rows, where: Expression | None, named: dict[tuple[Aggregate, bool], str]) -> None:
-    """Joins an aggregate that WHERE wants to be there so that entities without one need not be looked at."""
+def _wanted(where: Expression | None) -> list[Aggregate]:
+    """The aggregates that WHERE wants to count something: entities without a row in them need not be looked at."""
     if isinstance(where, Logic) and where.operator == "AND":
-        _join_inner(rows, where.left, named)
-        _join_inner(rows, where.right, named)
-    wanted = where if isinstance(where, Aggregate) else where.left if _wants_some(where) else None  # type: ignore[union-attr]
-    if isinstance(wanted, Aggregate) and wanted.function in ("EXISTS", "COUNT", "COUNT_DISTINCT"):
-        left = f"LEFT JOIN {named[wanted, True]} "
-        rows.joins[:] = [join.removeprefix("LEFT ") if join.startswith(left) else join for join in rows.joins]
+        return [*_wanted(where.left), *_wanted(where.right)]
+    found = where.left if isinstance(where, Compare) and _wants_some(where) else where
+    counts = isinstance(found, Aggregate) and found.function in ("EXISTS", "COUNT", "COUNT_DISTINCT")
+    return [found] if counts else []  # type: ignore[list-item]
 
 
-def _wants_some(where: Expression | None) -> bool:
-    """Whether ``where`` says that something is above zero."""
-    if not (isinstance(where, Compare) and isinstance(where.right, Literal)):
-        return False
-    bound = where.right.value
+def _wants_some(where: Compare) -> bool:
+    """Whether ``where`` says that its left side is above zero."""
+    bound = where.right.value if isinstance(where.right, Literal) else None
     if isinstance(bound, bool) or not isinstance(bound, int | float):
         return False
     return (where.operator == ">" and bound >= 0) or (where.operator in (">=", "=") and bound > 0)
