@@ -10,7 +10,7 @@ from typing import BinaryIO
 import duckdb
 import pyarrow as pa
 
-from rdl.database.duckdb_catalogue import (
+from rdl.database.duckdb_catalog import (
     Declared,
     check_schemas,
     declared,

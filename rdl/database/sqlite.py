@@ -27,7 +27,7 @@ from rdl.database.reader import IfExists
 from rdl.database.registry import REGISTRY, check_since, is_registry, known_columns, note_repairs
 from rdl.database.scan import BATCH_ROWS, fold, literal, quote
 from rdl.database.selection import fitting, pick
-from rdl.database.sqlite_catalogue import (
+from rdl.database.sqlite_catalog import (
     Declared,
     dtypes_of,
     fetch,
