@@ -41,7 +41,7 @@ def run_demo(folder: Path, *, seed: int = 0, scale: float = 1.0) -> FittedRun:
     console.print(figures_table(task.kind, {"model": run.metrics, **run.baselines}))
     console.print(verdict(task.kind, run.metrics, run.baselines), highlight=False)
     scores = run.predict_arrow()
-    db.write("churn_scores", scores, if_exists="replace")
+    db.write("churn_scores", scores, if_exists="replace", entity="users")
     top = scores.sort_by([("score", "descending")]).slice(0, 5).to_pandas()
     console.print(f"\n[bold]churn_scores[/] now holds {scores.num_rows:,} predictions; the users likeliest to leave:")
     console.print(top.to_string(index=False), highlight=False)

@@ -10,6 +10,9 @@ from rdl.query.expressions import Expression, ListLiteral, Literal, Name
 from rdl.query.parser import Parser
 from rdl.query.tokens import Place, TokenKind, refuse, tokenize
 
+#: Each timeframe is a window to aggregate; more than this nobody means.
+MOST_TIMEFRAMES = 366
+
 
 @dataclass(slots=True)
 class Clauses:
@@ -78,6 +81,9 @@ def _read_modifier(parser: Parser, clauses: Clauses) -> None:
         clauses.forecast, clauses.places["FORECAST"] = parser.integer("n of FORECAST n TIMEFRAMES"), at.place
         if clauses.forecast < 1:
             raise refuse("bad-count", "n of FORECAST n TIMEFRAMES must be at least 1", size.place)
+        if clauses.forecast > MOST_TIMEFRAMES:
+            message = f"n of FORECAST n TIMEFRAMES must be at most {MOST_TIMEFRAMES}"
+            raise refuse("bad-count", message, size.place, "take longer windows, or fewer of them.")
         if not parser.accept("TIMEFRAMES"):
             parser.expect("TIMEFRAME", "S after FORECAST n")
 

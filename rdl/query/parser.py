@@ -307,7 +307,7 @@ class Parser:
         literal = self._value(what) if token.kind in (TokenKind.number, TokenKind.parameter) else None
         if not isinstance(literal, Literal) or isinstance(literal.value, bool) or not isinstance(literal.value, int):
             raise refuse(
-                "not-a-number", f"{what} is a whole number, found {token.place.snippet or 'nothing'}", token.place,
+                "not-a-number", f"{what} is a whole number, found {token.place.snippet[:40] or 'nothing'}", token.place,
                 "use a smaller unit for a fraction: 12, hours.",
             )  # fmt: skip
         return literal.value
@@ -357,7 +357,8 @@ def _literal(value: object, token: Token) -> Literal:
 def _constant(token: Token) -> int | float | str | dt.datetime:
     """The value of a string, a number or a bare date."""
     if token.kind is TokenKind.number:
-        return int(token.text) if token.text.isdigit() else float(token.text)
+        whole = token.text.isdigit() and len(token.text) <= _MOST_DIGITS
+        return int(token.text) if whole else float(token.text)
     if token.kind is TokenKind.date:
         try:
             return to_datetime(to_us(token.text))
