@@ -43,6 +43,8 @@ RESERVED = (
 )  # fmt: skip
 
 _COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+#: A whole number of more digits is read as a float, as engines do; nothing is counted that far.
+_MOST_DIGITS = 18
 _CONSTANTS: dict[str, bool | None] = {"TRUE": True, "FALSE": False, "NULL": None}
 
 
@@ -305,12 +307,13 @@ class Parser:
         """The whole number at the next token (or the parameter that stands for one)."""
         token = self.peek()
         literal = self._value(what) if token.kind in (TokenKind.number, TokenKind.parameter) else None
-        if not isinstance(literal, Literal) or isinstance(literal.value, bool) or not isinstance(literal.value, int):
+        value = literal.value if isinstance(literal, Literal) else None
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 10**_MOST_DIGITS:
             raise refuse(
                 "not-a-number", f"{what} is a whole number, found {token.place.snippet[:40] or 'nothing'}", token.place,
                 "use a smaller unit for a fraction: 12, hours.",
             )  # fmt: skip
-        return literal.value
+        return value
 
     def unit(self) -> str:
         """The unit of time named at the next token. Raises QueryError where there is none of that name."""

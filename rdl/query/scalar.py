@@ -117,7 +117,7 @@ class Rows:
             case ColumnRef():
                 return self._column(node)
             case RowRef(relations=relations):
-                return self.hop(relations)
+                return f"{self.hop(relations)}::INTEGER"
             case Aggregate():
                 return self._aggregate(node)
             case Negative(operand=operand):

@@ -38,6 +38,9 @@ class Compiler:
         target = self._target(rows)
         assuming = ask_existence(self.task.assuming)
         where = f"\nWHERE {rows.sql(assuming)}" if assuming is not None else ""
+        for wanted in _wanted(assuming):
+            left = f"LEFT JOIN {self._named[wanted, False]} "
+            rows.joins[:] = [join.removeprefix("LEFT ") if join.startswith(left) else join for join in rows.joins]
         own_row = self.anchors is None or any(map(reads_own_row, (self.task.target, assuming)))
         return self._select(f"{target} AS target", rows, own_row=own_row, where=where)
 
@@ -226,7 +229,7 @@ class Compiler:
 
 
 def _wanted(where: Expression | None) -> list[Aggregate]:
-    """The aggregates that WHERE wants to count something: entities without a row in them need not be looked at."""
+    """The aggregates in which a condition wants a row to be: entities without one need not be looked at."""
     if isinstance(where, Logic) and where.operator == "AND":
         return [*_wanted(where.left), *_wanted(where.right)]
     found = where.left if isinstance(where, Compare) and _wants_some(where) else where

@@ -171,3 +171,15 @@ def test_timeframes_are_apart_by_the_target_window() -> None:
     with pytest.raises(QueryError, match="measured in days") as caught:
         read_task(f"PREDICT {mixed} FORECAST 2 TIMEFRAMES FOR EACH users.id", SHOP)
     assert caught.value.snippet == "COUNT"
+
+
+def test_counts_beyond_reason_are_refused() -> None:
+    for query in (
+        f"PREDICT SUM(orders.amount, 0, {'9' * 400}) FOR EACH users.id",
+        f"PREDICT SUM(orders.amount, 0, 7) FOR EACH users.id EVERY {'9' * 5000} days",
+        "PREDICT SUM(orders.amount, 0, 7) FORECAST 367 TIMEFRAMES FOR EACH users.id",
+    ):
+        with pytest.raises(QueryError):
+            read_task(query, SHOP)
+    with pytest.raises(QueryError, match="whole number"):
+        read_task("PREDICT SUM(orders.amount, 0, :n) FOR EACH users.id", SHOP, parameters={"n": 10**30})

@@ -33,10 +33,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows by table; each row's time is a datetime in the table's own time column."""
+    """Rows by table; each row's time is a datetime in the table's own time column.
+
+    ``strictly``: rows at t itself are in no window that ends there, as where each row is asked about at its own time.
+    """
 
     schema: Schema
     rows: Mapping[str, Sequence[Row]]
+    strictly: bool = False
     _below: dict[tuple[str, tuple[Relation, ...]], dict[int, list[tuple[int, int, Row]]]] = field(default_factory=dict)
     _by_key: dict[Relation, dict[tuple[Any, ...], Row]] = field(default_factory=dict)
 
@@ -124,7 +128,7 @@ class Tables:
         end = node.end.after(t)
         values = []
         for time, _, child in self.below(node.table, node.relations, row):
-            if not (start is None or start < time) or time > end:
+            if not (start is None or start < time) or time > end or (self.strictly and time == end == t):
                 continue
             if node.filter is not None and not self.value(node.filter, child, t, past=past):
                 continue
