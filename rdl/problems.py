@@ -6,25 +6,14 @@ import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from rdl import clock
-from rdl.database.scan import ISO_TIME
 from rdl.extract import Report, micros
-from rdl.infer.times import time_words
-from rdl.infer.words import word_set
 from rdl.schema import Column, Dtype, Schema, Table
 from rdl.snapshot import Snapshot
 
 #: A column whose time is later than its row's in this share of its cells is suspected to be filled in later.
 LATE_SHARE = 0.1
-#: So many rows of a column are looked at.
-LOOKED_AT = 10_000
-#: Words in the name of a column that holds times.
-NAMED_TIMES = word_set("at created date datetime epoch modified time timestamp ts unixtime updated utc when")
-#: Numbers are taken for times since 1970 from 1990 to 2060, in seconds.
-EARLIEST_S, LATEST_S = 631_152_000, 2_840_140_800
 #: A line names at most so many tables or columns.
 NAMED = 10
 
@@ -36,7 +25,7 @@ def find(schema: Schema, report: Report, snapshot: Snapshot | None = None) -> li
     """
     lines = [*_keys(schema, report), *_times(schema, report)]
     if snapshot is not None:
-        lines += [*late_columns(snapshot), *written_times(snapshot)]
+        lines += late_columns(snapshot)
     return [*lines, *_rows(schema, report)]
 
 
@@ -107,7 +96,7 @@ def late_columns(snapshot: Snapshot) -> Iterator[str]:
             if not _may_leak(table, column):
                 continue
             values = micros(snapshot.arrow(table.name)[column.name])[: len(timed)]
-            filled = values != clock.NEVER
+            filled = values < clock.NO_END_FROM
             late = int(np.count_nonzero(filled & (values - margin > timed)))
             share = late / max(int(filled.sum()), 1)
             if share >= LATE_SHARE:
@@ -121,40 +110,6 @@ def _may_leak(table: Table, column: Column) -> bool:
     own = table.time is not None and not table.time.through and table.time.column == column.name
     known = column.known_at is not None or column.name == table.valid_until
     return column.dtype in (Dtype.date, Dtype.timestamp) and not own and not known
-
-
-def written_times(snapshot: Snapshot) -> Iterator[str]:
-    """The columns of text that is all ISO times, and of whole numbers that are named and look like times since 1970:
-    they are read as what they are stored as, so that nothing can take its time from them."""
-    for table in snapshot.schema.tables.values():
-        keys = {name for relation in snapshot.schema.relations_from(table.name) for name in relation.key}
-        for column in table.columns:
-            if column.name in keys | set(table.primary_key) or column.dtype not in (Dtype.text, Dtype.integer):
-                continue
-            values = snapshot.arrow(table.name)[column.name].slice(0, LOOKED_AT).drop_null()
-            said = _as_text(values) if column.dtype is Dtype.text else _since_1970(column.name, values)
-            if said:
-                yield (
-                    f"{table.name}.{column.name}: {said}, so no time; for rdl to use it as one, store it as TIMESTAMP "
-                    "(in SQLite, declare it DATETIME), or make a view that does and read that."
-                )
-
-
-def _as_text(values: pa.ChunkedArray) -> str | None:
-    if len(values) == 0 or not pc.all(pc.match_substring_regex(values, ISO_TIME)).as_py():
-        return None
-    return f"text that is all times, like {values[0].as_py().strip()[:40]!r}, is read as text"
-
-
-def _since_1970(name: str, values: pa.ChunkedArray) -> str | None:
-    if not set(time_words(name)) & NAMED_TIMES or len(values.unique()) < 2:
-        return None
-    low, high = pc.min(values).as_py(), pc.max(values).as_py()
-    for unit, a_second in (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)):
-        if EARLIEST_S * a_second <= low and high < LATEST_S * a_second:
-            first, last = (clock.to_datetime(value * clock.US_PER_SECOND // a_second).date() for value in (low, high))
-            return f"numbers that would be {first} to {last} as {unit} since 1970 are read as numbers"
-    return None
 
 
 def some(names: Sequence[str]) -> str:

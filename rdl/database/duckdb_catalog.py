@@ -10,6 +10,7 @@ import duckdb
 from rdl.database.registry import REGISTRY, is_registry
 from rdl.database.scan import describe, fold, quote
 from rdl.database.selection import Place
+from rdl.database.url import schemas_option
 from rdl.errors import DatabaseError, did_you_mean
 
 _HERE = "database_name = current_database() AND list_contains($1, schema_name)"
@@ -41,7 +42,7 @@ def check_schemas(connection: duckdb.DuckDBPyConnection, schemas: Sequence[str],
     filled = column(connection, query)
     if filled and not set(filled) & set(schemas):
         raise DatabaseError(
-            f"{url}: schema {schemas[0]!r} has no tables", hint=f"add ?schemas={','.join(filled)} to the URL."
+            f"{url}: schema {schemas[0]!r} has no tables", hint=f"add {schemas_option(filled)} to the URL."
         )
 
 

@@ -19,7 +19,7 @@ from rdl.database.postgresql_write import put
 from rdl.database.reader import IfExists
 from rdl.database.registry import known_columns, note_repairs
 from rdl.database.selection import fitting, pick
-from rdl.database.url import DatabaseUrl
+from rdl.database.url import DatabaseUrl, schemas_option
 from rdl.errors import DatabaseError, did_you_mean
 from rdl.schema import Column, Relation, Schema, Stype, Table
 
@@ -173,7 +173,7 @@ class PostgresReader:
         catalog = catalogue.load(connection, schemas)
         if not any(not table.is_view for table in catalog.tables.values()) and not (self._views or self._tables):
             filled = [schema for schema in catalogue.filled_schemas(connection) if schema not in schemas]
-            hint = f"add ?schemas={','.join(filled)} to the URL." if filled else "give a database that holds some."
+            hint = f"add {schemas_option(filled)} to the URL." if filled else "give a database that holds some."
             raise DatabaseError(
                 f"{self.url} has no tables" + (f" in schema {schemas[0]!r}" if filled else ""), hint=hint
             )

@@ -139,9 +139,8 @@ def schemas_of(connection: adbc.Connection, wanted: Sequence[str], where: str) -
 
 def filled_schemas(connection: adbc.Connection) -> list[str]:
     """The schemas in which there are tables."""
-    query = """SELECT DISTINCT relnamespace::regnamespace::text FROM pg_class
-        WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text !~ '^pg_'
-        AND relnamespace <> 'information_schema'::regnamespace ORDER BY 1"""
+    query = """SELECT DISTINCT nspname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE relkind IN ('r', 'p') AND nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"""
     return [str(name) for (name,) in fetch(connection, query)]
 
 

@@ -177,7 +177,10 @@ _TIMES = {"date": "timestamp", "timestamp": "timestamp", "timestamptz": "timesta
 
 
 def time_filter(name: str, source: Source, since_us: int) -> str:
-    """SQL that keeps the rows whose time is ``since_us`` or later. Raises DatabaseError where it is no time."""
+    """SQL that keeps the rows whose time, or whole number, is ``since_us`` or later. Raises DatabaseError where it is
+    neither."""
+    if source.how.dtype is Dtype.integer:
+        return f" WHERE {source.raw} >= {int(since_us)}"
     if source.how.dtype not in (Dtype.date, Dtype.timestamp):
         raise DatabaseError(f"column {name!r} is no date or timestamp", hint="name one that is.")
     if since_us <= clock.NO_BEGINNING:

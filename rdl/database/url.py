@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from rdl.errors import DatabaseError, did_you_mean, nearest, redact
 
@@ -135,8 +136,19 @@ def _split_options(text: str, shown: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _server_schemas(text: str) -> tuple[str, ...]:
-    named = dict(parse_qsl(text.partition("?")[2])).get("schemas", "")
-    return tuple(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
+    options = text.partition("?")[2].split("&")
+    named = [option.removeprefix("schemas=") for option in options if option.startswith("schemas=")]
+    names = (unquote_plus(name).strip() for name in ",".join(named).split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def schemas_option(schemas: Iterable[str]) -> str:
+    """The option of a URL that picks ``schemas``; what would end a name there is percent-encoded.
+
+    >>> schemas_option(["Sales EU", "a,b"])
+    '?schemas=Sales EU,a%2Cb'
+    """
+    return "?schemas=" + ",".join(re.sub(r"[%&,#+]", lambda found: f"%{ord(found[0]):02X}", name) for name in schemas)
 
 
 def _without_schemas(text: str) -> str:

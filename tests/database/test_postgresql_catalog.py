@@ -194,14 +194,14 @@ def test_schemas(postgres: PostgresServer) -> None:
     )
     with pytest.raises(DatabaseError, match="has no tables in schema 'public'") as caught:
         open_reader(url).reflect()
-    assert "?schemas=" in str(caught.value)
+    option = "?schemas=Sales%2C EU,b"
+    assert f"add {option} to the URL." in str(caught.value)
     assert open_reader(url + "?schemas=b").reflect().relations == ()
     with pytest.raises(DatabaseError, match="did you mean 'void'"):
         open_reader(url + "?schemas=voit").reflect()
-    postgres.run(url, 'ALTER SCHEMA "Sales, EU" RENAME TO "Sales EU"')
-    schema = open_reader(url + "?schemas=b,Sales%20EU").reflect()
-    assert list(schema.tables) == ["b.t", "u", "Sales EU.t"]
-    assert schema.relations == (Relation("b.t", ("id",), "Sales EU.t", ("id",)),)
+    schema = open_reader(url + option).reflect()
+    assert set(schema.tables) == {"b.t", "u", "Sales, EU.t"}
+    assert schema.relations == (Relation("b.t", ("id",), "Sales, EU.t", ("id",)),)
     on_path = open_reader(url + "?options=-c%20search_path%3Db")
     assert list(on_path.reflect().tables) == ["t", "u"]
 
