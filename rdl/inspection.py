@@ -64,7 +64,8 @@ class Inspection:
 
     def to_json(self) -> dict[str, object]:
         """``tables`` by name, ``relations``, ``warnings``, and as ``inferred`` what was proposed, each with whether it
-        is ``used``. A time is null where a table is timeless; ``dangling`` is a share of the keys that are not NULL."""
+        is ``used``. A time is null where a table is timeless; ``dangling`` is a share of the keys that are not NULL;
+        a column has a ``time_format`` only where the schema gives it one."""
         tables = {
             table.name: {
                 "rows": self.report.rows.get(table.name, 0),
@@ -72,7 +73,9 @@ class Inspection:
                 "time": str(table.time) if table.time else None,
                 "time_declared": self._is_declared(table),
                 "columns": {
-                    column.name: {"dtype": column.dtype.value, "stype": column.stype.value} for column in table.columns
+                    column.name: {"dtype": column.dtype.value, "stype": column.stype.value}
+                    | ({"time_format": column.time_format} if column.time_format else {})
+                    for column in table.columns
                 },
             }
             for table in self.schema.tables.values()
@@ -109,6 +112,8 @@ class Inspection:
                 return any(c.name == proposal.column and c.stype is proposal.value for c in table.columns)
             case str() if proposal.kind == "valid_until":
                 return table.valid_until == proposal.value
+            case str() if proposal.kind == "time_format":
+                return any(c.name == proposal.column and c.time_format == proposal.value for c in table.columns)
             case str():
                 return any(c.name == proposal.column and c.known_at == proposal.value for c in table.columns)
             case _:
@@ -240,7 +245,8 @@ class Inspection:
         for column in table.columns:
             known = element("span", f" known at {column.known_at}", kind="soft") if column.known_at else ""
             star = element("span", " *", kind="soft") if column.name in proposed else ""
-            stored = element("span", column.dtype.value, kind="soft")
+            of = f" ({column.time_format})" if column.time_format else ""
+            stored = element("span", column.dtype.value + of, kind="soft")
             rows.append((join([column.name, known]), stored, join([column.stype.value, star])))
         return element(
             "div", element("h3", table.name), element("div", ", ".join(facts), kind="soft"), html_table((), rows),

@@ -30,6 +30,7 @@ from rdl import infer, labels, schema_file
 from rdl.clock import to_us
 from rdl.config import Regime, TrainConfig
 from rdl.database import open_reader
+from rdl.database.converted import ConvertedReader, formats_of, with_formats
 from rdl.database.reader import IfExists, Reader
 from rdl.display import Watcher, watcher
 from rdl.errors import ConfigError, DatabaseError, did_you_mean
@@ -76,20 +77,30 @@ class Database:
         saved: Schema | None = None,
         refresh: bool = False,
     ) -> None:
-        """``saved`` is the schema of a run, taken as it is; nothing is inferred then."""
+        """``saved`` is the schema of a run, taken as it is; nothing is inferred then. What either schema says of how
+        times are stored is how they are read, before anything is inferred."""
         self.reader, self.url, self._refresh = reader, reader.url, refresh
         self.schema_file: Path | None = None
         self.proposals: list[infer.Proposal] = []
         if saved is not None:
             self.declared = self.schema = saved
+            self._convert(formats_of(saved))
             return
         self.declared = reader.reflect()
-        self.proposals = infer.propose(reader, self.declared)
-        self.schema = infer.apply(self.declared, self.proposals)
         default = Path("schemas") / f"{reader.name}.toml"
         self.schema_file = Path(schema) if schema else default if default.is_file() else None
+        formats = schema_file.read_formats(self.schema_file, self.declared) if self.schema_file else {}
+        self._convert(formats)
+        read = with_formats(self.declared, formats)
+        self.proposals = infer.propose(self.reader, read)
+        self.schema = infer.apply(read, self.proposals)
         if self.schema_file:
             self.schema = schema_file.read(self.schema_file, self.schema)
+
+    def _convert(self, formats: Mapping[tuple[str, str], str]) -> None:
+        """Reads the columns of ``formats`` as times from here on."""
+        if formats:
+            self.reader = ConvertedReader(self.reader, formats)
 
     def _repr_html_(self) -> str:
         return self.inspect()._repr_html_()

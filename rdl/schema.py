@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 from rdl.errors import SchemaError, did_you_mean
@@ -48,16 +48,47 @@ class Dtype(StrEnum):
     unknown = "unknown"
 
 
+#: How times may be stored in columns of other types: a number of the unit since 1970 UTC, or text that begins with the
+#: year, UTC where it names no offset. By format, the storage types that can hold it.
+TIME_FORMATS: Mapping[str, tuple[Dtype, ...]] = {
+    **dict.fromkeys(("s", "ms", "us", "ns"), (Dtype.integer, Dtype.float, Dtype.decimal)),
+    "iso": (Dtype.text,),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column. ``known_at`` names the column of the same table that says when this one's value became known;
-    before that time the value is masked. None: known with its row."""
+    before that time the value is masked. None: known with its row.
+
+    ``time_format``, one of :data:`TIME_FORMATS`, says that the column is stored so and read as a timestamp. None: read
+    as stored.
+    """
 
     name: str
     dtype: Dtype
     stype: Stype
     nullable: bool = True
     known_at: str | None = None
+    time_format: str | None = None
+
+    def as_time(self, time_format: str) -> Column:
+        """The column read as times stored as ``time_format``; one of a key stays an identifier. Raises SchemaError for
+        an unknown format, and where the column's storage cannot hold it."""
+        if time_format not in TIME_FORMATS:
+            allowed = ", ".join(map(repr, TIME_FORMATS))
+            raise SchemaError(f"{time_format!r} is no time format", hint=f"use one of {allowed}.")
+        if self.time_format is None:
+            fits = self.dtype in TIME_FORMATS[time_format]
+        else:
+            fits = TIME_FORMATS[self.time_format] == TIME_FORMATS[time_format]
+        if not fits:
+            stored = self.dtype if self.time_format is None else f"stored as {self.time_format!r}"
+            hint = "a time already needs no time_format." if self.dtype in (Dtype.date, Dtype.timestamp) else None
+            hint = hint or f"{time_format!r} needs one of {', '.join(TIME_FORMATS[time_format])}."
+            raise SchemaError(f"column {self.name!r} is {stored}", hint=hint)
+        stype = self.stype if self.stype is Stype.identifier else Stype.timestamp
+        return replace(self, dtype=Dtype.timestamp, stype=stype, time_format=time_format)
 
 
 @dataclass(frozen=True, slots=True)

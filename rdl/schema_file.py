@@ -8,6 +8,7 @@
     valid_until = "closed_at"                    # after this time a row is over; false: never
     columns.grid = { stype = "numerical", known_at = "started_at" }
     columns.total_points = { stype = "unsupported" }   # no input: it tells the future
+    columns.created = { time_format = "s" }      # a number since 1970: "s", "ms", "us", "ns"; ISO text: "iso"
     [[relations]]
     child = "orders"
     key = ["user_id"]
@@ -44,12 +45,36 @@ _STORED = {
 def read(path: Path, schema: Schema) -> Schema:
     """``schema`` with the file at ``path`` merged over it. Raises SchemaError as :func:`merge`, and for a file that
     cannot be read."""
+    return merge(schema, _text_of(path), source=str(path))
+
+
+def read_formats(path: Path, schema: Schema) -> dict[tuple[str, str], str]:
+    """The time formats that the file at ``path`` names, by (table, column) of ``schema``, which is as reflected.
+    They are used before anything is inferred. Raises SchemaError as :func:`read`."""
+    source, formats = str(path), dict[tuple[str, str], str]()
+    document = _document(_text_of(path), source)
+    for name, entry in _mapping(document.get("tables", {}), f"{source}: tables").items():
+        where = f"{source}: tables.{name}"
+        with _at(where):
+            table = schema[name]
+        read_ = _with_formats(table, _mapping(entry, where), where)
+        formats |= {(name, c.name): c.time_format for c in read_.columns if c.time_format is not None}
+    return formats
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SchemaError(f"cannot read the schema file {path}: {reason}") from None
-    return merge(schema, text, source=str(path))
+
+
+def _document(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SchemaError(f"{source} is not TOML: {error}") from None
 
 
 def merge(schema: Schema, text: str, *, source: str = "the schema file") -> Schema:
@@ -58,10 +83,7 @@ def merge(schema: Schema, text: str, *, source: str = "the schema file") -> Sche
     Raises SchemaError, naming ``source`` and the entry, where the text is no TOML or names a table, column, key or
     entry that is not there.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SchemaError(f"{source} is not TOML: {error}") from None
+    document = _document(text, source)
     _check(document, ("tables", "relations"), source)
     entries = _mapping(document.get("tables", {}), f"{source}: tables")
     for name in entries:
@@ -189,6 +211,9 @@ def _table_facts(schema: Schema, table: Table, reflected: Table) -> dict[str, ob
 def _column_facts(column: Column, reflected: Column) -> InlineTable:
     """What ``column`` says beyond ``reflected``."""
     said = tomlkit.inline_table()
+    if column.time_format is not None and column.time_format != reflected.time_format:
+        said.append("time_format", column.time_format)
+        reflected = reflected.as_time(column.time_format)
     if column.stype != reflected.stype:
         said.append("stype", str(column.stype))
     if column.known_at != reflected.known_at:
@@ -222,6 +247,7 @@ def _line(text: str) -> str:
 def _merge_table(table: Table, value: object, where: str) -> Table:
     entry = _mapping(value, where)
     _check(entry, ("time", "primary_key", "valid_until", "columns"), where)
+    table = _with_formats(table, entry, where)
     if "primary_key" in entry:
         table = replace(table, primary_key=_names(entry["primary_key"], table, f"{where}.primary_key"))
     if "valid_until" in entry:
@@ -232,7 +258,7 @@ def _merge_table(table: Table, value: object, where: str) -> Table:
         with _at(place):
             column = table[name]
         said = _mapping(value_, place)
-        _check(said, ("stype", "known_at"), place)
+        _check(said, ("stype", "known_at", "time_format"), place)
         if "stype" in said:
             if said["stype"] not in list(Stype):
                 allowed = [str(stype) for stype in Stype]
@@ -244,6 +270,21 @@ def _merge_table(table: Table, value: object, where: str) -> Table:
         if "known_at" in said:
             column = replace(column, known_at=_time_column(said["known_at"], table, f"{place}.known_at"))
         columns[name] = column
+    return replace(table, columns=tuple(columns.values()))
+
+
+def _with_formats(table: Table, entry: Mapping[str, Any], where: str) -> Table:
+    """``table`` with those columns read as times of which ``entry`` says how they are stored."""
+    columns = {column.name: column for column in table.columns}
+    for name, value in _mapping(entry.get("columns", {}), f"{where}.columns").items():
+        place = f"{where}.columns.{name}"
+        with _at(place):
+            column = table[name]
+        said = _mapping(value, place).get("time_format", column.time_format)
+        if said != column.time_format:
+            time_format = _text(said, f"{place}.time_format")
+            with _at(f"{place}.time_format"):
+                columns[name] = column.as_time(time_format)
     return replace(table, columns=tuple(columns.values()))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rdl.errors import SchemaError
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
-from rdl.schema_file import merge, read, write
+from rdl.schema_file import merge, read, read_formats, write
 
 
 def columns(**dtypes: Dtype) -> tuple[Column, ...]:
@@ -254,6 +254,52 @@ def test_what_is_suggested_is_used_by_taking_the_mark_away() -> None:
     lines = [line for line in lines[0].splitlines() if not line.startswith("note = ")]
     used = head + "[tables" + "\n".join(line.removeprefix("# ") for line in lines)
     assert merge(F1, used) == more
+
+
+def test_how_times_are_stored() -> None:
+    columns_ = columns(id=Dtype.integer, made=Dtype.integer, sent=Dtype.text, late=Dtype.float)
+    reflected = Schema({"t": Table("t", columns_, ("id",))})
+    said = """
+    [tables.t]
+    time = "made"
+    valid_until = "late"
+    columns.made.time_format = "s"
+    columns.late = { time_format = "ms" }
+    columns.sent = { time_format = "iso", stype = "unsupported", known_at = "late" }
+    """
+    merged = merge(reflected, said)
+    assert [(c.name, c.dtype, c.stype, c.time_format) for c in merged["t"].columns[1:]] == [
+        ("made", Dtype.timestamp, Stype.timestamp, "s"),
+        ("sent", Dtype.timestamp, Stype.unsupported, "iso"),
+        ("late", Dtype.timestamp, Stype.timestamp, "ms"),
+    ]
+    written = write(merged, reflected)
+    assert 'made = {time_format = "s"}' in written
+    assert merge(reflected, written) == merged
+    assert merge(merged, written) == merged
+    assert merge(merged, 'tables.t.columns.made.time_format = "ns"')["t"]["made"].time_format == "ns"
+    assert Schema.from_json(merged.to_json()) == merged
+    assert merged.fingerprint() != merge(merged, 'tables.t.columns.made.time_format = "ns"').fingerprint()
+
+
+@pytest.mark.parametrize(("said", "message"), [
+    ("made = { time_format = 's' }", "column 'made' is timestamp\n.*already needs no time_format"),
+    ("sent = { time_format = 's' }", "column 'sent' is text\n.*'s' needs one of integer, float, decimal"),
+    ("late = { time_format = 'iso' }", "column 'late' is integer\n.*'iso' needs one of text"),
+    ("late = { time_format = 'seconds' }", "'seconds' is no time format\n.*'s', 'ms', 'us', 'ns', 'iso'"),
+    ("late = { time_format = 1 }", "1 is no name"),
+    ("late = { time_form = 's' }", "unknown entry 'time_form'\n.*'time_format'"),
+])  # fmt: skip
+def test_a_format_that_cannot_be_is_refused(said: str, message: str, tmp_path: Path) -> None:
+    reflected = Schema({"t": Table("t", columns(made=Dtype.timestamp, sent=Dtype.text, late=Dtype.integer))})
+    file = tmp_path / "t.toml"
+    file.write_text(f"tables.t.columns.{said}")
+    name = said.split(maxsplit=1)[0]
+    with pytest.raises(SchemaError, match=f"t.toml: tables.t.columns.{name}[^:]*: {message}"):
+        read(file, reflected)
+    if "time_form =" not in said:
+        with pytest.raises(SchemaError, match=f"t.toml: tables.t.columns.{name}.time_format: {message}"):
+            read_formats(file, reflected)
 
 
 def test_the_schemas_beside_the_package_fit_their_databases(shared_data: Path) -> None:

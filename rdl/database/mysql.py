@@ -122,7 +122,7 @@ class MysqlReader:
         sources = self._known(table)
         chosen = {name: sources[name] for name in known_columns(table, columns, sources)}
         check_since(table, since, {name: source.dtype for name, source in sources.items()})
-        tail = f"FROM {self._picked[table].sql}" + (time_filter(*since) if since else "")
+        tail = f"FROM {self._picked[table].sql}" + (time_filter(*since, sources[since[0]].dtype) if since else "")
         tail += "" if limit is None else f" LIMIT {int(limit)}"
         lost = note_repairs(self._repairs, table)
 

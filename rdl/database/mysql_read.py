@@ -38,8 +38,10 @@ def arrow_schema(sources: Mapping[str, Source]) -> pa.Schema:
     return pa.schema([(name, ARROW_TYPES[source.dtype]) for name, source in sources.items()])
 
 
-def time_filter(column: str, since_us: int) -> str:
-    """SQL that keeps the rows whose time in ``column`` is ``since_us`` or later."""
+def time_filter(column: str, since_us: int, dtype: Dtype) -> str:
+    """SQL that keeps the rows whose time, or whole number, in ``column`` is ``since_us`` or later."""
+    if dtype is Dtype.integer:
+        return f" WHERE {quote(column)} >= {int(since_us)}"
     moment = to_datetime(min(max(since_us, NO_BEGINNING), NO_END)).isoformat(" ")
     return f" WHERE {quote(column)} >= TIMESTAMP'{moment}'"
 

@@ -57,7 +57,8 @@ class Reader(Protocol):
     ) -> pa.RecordBatchReader:
         """The rows of ``table`` in batches, in the engine's own order, at most ``limit`` of them.
 
-        ``since`` (a date or timestamp column, µs UTC) keeps only the rows whose time there is that or later.
+        ``since`` (a date or timestamp column, µs UTC) keeps only the rows whose time there is that or later; of a
+        column of whole numbers, those whose number is that or larger.
 
         Arrow types follow ``Column.dtype``: boolean → bool, integer → int64, float → float64, decimal → float64,
         text, uuid and json → string, date and timestamp → timestamp[us] (UTC, without a zone), time → time64[us],

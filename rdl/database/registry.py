@@ -37,10 +37,10 @@ def known_columns(table: str, columns: Sequence[str] | None, known: Mapping[str,
 
 
 def check_since(table: str, since: tuple[str, int] | None, dtypes: Mapping[str, Dtype]) -> None:
-    """Raises DatabaseError where the column of ``since`` is not a date or timestamp column of ``table``."""
+    """Raises DatabaseError where the column of ``since`` is not one of dates, timestamps or whole numbers."""
     if since is not None:
         known_columns(table, [since[0]], dtypes)
-        if dtypes[since[0]] not in (Dtype.date, Dtype.timestamp):
+        if dtypes[since[0]] not in (Dtype.date, Dtype.timestamp, Dtype.integer):
             raise DatabaseError(f"column {since[0]!r} is no date or timestamp", hint="name one that is.")
 
 

@@ -182,6 +182,13 @@ def time_filter(name: str, type_text: str, since_us: int) -> str:
     return f"{timestamp_of(quoted, type_text)} >= make_timestamp({max(since, NO_BEGINNING)})"
 
 
+def _since(scan: Scan, name: str, since: int) -> str:
+    """SQL that holds where column ``name``, of times or of whole numbers, is ``since`` or more."""
+    if scan.dtype(name) is Dtype.integer:
+        return f"{_expression(name, scan.types[name], Dtype.integer)[0]} >= {int(since)}"
+    return time_filter(name, scan.types[name], since)
+
+
 def _interval(quoted: str) -> str:
     """SQL for ``quoted`` as microseconds; a month counts 30.4375 days."""
     months = f"(datepart('year', {quoted})::HUGEINT * 12 + datepart('month', {quoted})) * {_MONTH_US}"
@@ -252,7 +259,7 @@ def stream(
     Raises DatabaseError "``doing``: …", here or while batches are read.
     """
     planned = {name: _expression(name, scan.types[name], scan.dtype(name)) for name in columns}
-    tail = "" if since is None else f" WHERE {time_filter(since[0], scan.types[since[0]], since[1])}"
+    tail = "" if since is None else f" WHERE {_since(scan, *since)}"
     tail += "" if limit is None else f" LIMIT {int(limit)}"
     chosen = ", ".join(f"{sql} AS {quote(name)}" for name, (sql, _) in planned.items())
     with explained(doing):

@@ -155,7 +155,7 @@ class SqlalchemyReader:
         selected: list[Any] = [sa.column(self._quoted(name)) for name in chosen] or [sa.literal(1)]
         query = sa.select(*selected).select_from(self._clause(table))
         if since is not None:
-            query = query.where(_since(self._quoted(since[0]), types[since[0]], since[1]))
+            query = query.where(_since(self._quoted(since[0]), types[since[0]], since[1], dtypes[since[0]]))
         query = query if limit is None else query.limit(int(limit))
         schema = pa.schema([(name, ARROW_TYPES[dtype]) for name, dtype in chosen.items()])
         return pa.RecordBatchReader.from_batches(schema, self._batches(table, query, chosen, schema))
@@ -348,8 +348,10 @@ def _words(error: BaseException) -> str:
     return " ".join(said.split()) or type(error).__name__
 
 
-def _since(column: str, type_: TypeEngine[Any], since_us: int) -> sa.ColumnElement[bool]:
-    """Whether the time in ``column`` is ``since_us`` or later; a day begins at midnight."""
+def _since(column: str, type_: TypeEngine[Any], since_us: int, dtype: Dtype) -> sa.ColumnElement[bool]:
+    """Whether the time, or whole number, in ``column`` is ``since_us`` or later; a day begins at midnight."""
+    if dtype is Dtype.integer:
+        return sa.column(column) >= int(since_us)
     moment = to_datetime(min(max(since_us, NO_BEGINNING), NO_END))
     if not isinstance(type_, sa.Date):
         return sa.column(column, type_) >= moment

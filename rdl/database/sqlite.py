@@ -172,7 +172,7 @@ class SqliteReader:
     ) -> Iterator[pa.RecordBatch]:
         nulls, parser = dict.fromkeys(chosen, 0), CellParser()
         read = chosen if since is None else chosen | {since[0]: self._dtypes[table][since[0]]}
-        tail = f"FROM {quote(table)} AS r" + ("" if since is None else f" WHERE {_maybe_since(*since)}")
+        tail = f"FROM {quote(table)} AS r" + ("" if since is None else f" WHERE {_maybe_since(*since, read[since[0]])}")
         tail += "" if limit is None else f" LIMIT {int(limit)}"
         firsts = ", ".join(_FIRST[dtype] for dtype in read.values())
         sql = ", ".join(_EXPRESSIONS[dtype].format(own(name)) for name, dtype in read.items())
@@ -321,9 +321,12 @@ def _table(
     return Table(name, tuple(columns), key)
 
 
-def _maybe_since(column: str, since_us: int) -> str:
+def _maybe_since(column: str, since_us: int, dtype: Dtype) -> str:
     """SQL that holds for every text that may be a time from ``since_us`` on, and for few others: what begins with a
-    date of the day before (zones differ by less) or later, with a blank, or with a year beyond 9999."""
+    date of the day before (zones differ by less) or later, with a blank, or with a year beyond 9999. Of a column of
+    whole numbers, for those from ``since_us`` on."""
+    if dtype is Dtype.integer:
+        return f"{own(column)} >= {int(since_us)}"
     day = max(since_us - US_PER_DAY, NO_BEGINNING)
     text = "" if day <= NO_BEGINNING else to_datetime(min(day, NO_END)).date().isoformat()
     name = own(column)

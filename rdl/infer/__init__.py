@@ -11,6 +11,7 @@ from __future__ import annotations
 from rdl.database.reader import Reader
 from rdl.infer.aggregates import denormalised
 from rdl.infer.composite import composite_keys, composite_relations
+from rdl.infer.formats import time_formats
 from rdl.infer.late import known_later
 from rdl.infer.outcomes import outcomes
 from rdl.infer.periods import valid_until
@@ -26,7 +27,7 @@ __all__ = ["Proposal", "apply", "propose", "suggestions"]
 
 #: Each builds on what the ones before proposed.
 STEPS = (
-    primary_keys, relations, composite_keys, composite_relations, times, stypes, valid_until, known_later,
+    primary_keys, relations, composite_keys, composite_relations, time_formats, times, stypes, valid_until, known_later,
     denormalised, outcomes,
 )  # fmt: skip
 
@@ -35,12 +36,15 @@ def propose(reader: Reader, schema: Schema, *, sample_rows: int = 100_000) -> li
     """What the names and the first ``sample_rows`` rows of each table suggest beyond ``schema``.
 
     Keys and times that ``schema`` already has stand. In the order of ``STEPS``, as each builds on the ones before;
-    ``apply(schema, proposals)`` takes any part of the list that is consistent. What needs all rows, like uniqueness, is
+    ``apply(schema, proposals)`` takes any part of the list that is consistent. A column that may hold times stored
+    otherwise keeps its semantic type until a schema file says what it is. What needs all rows, like uniqueness, is
     measured on all; of a table of more than a million rows at most some million stand in memory at once.
     Raises DatabaseError where a table cannot be read.
     """
     sample = Sample(reader, schema, sample_rows)
     proposals: list[Proposal] = []
     for step in STEPS:
-        proposals += step(apply(schema, proposals), sample)
+        found = step(apply(schema, proposals), sample)
+        written = {(proposal.table, proposal.column) for proposal in proposals if proposal.kind == "time_format"}
+        proposals += [p for p in found if p.kind != "stype" or (p.table, p.column) not in written]
     return proposals

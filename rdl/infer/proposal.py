@@ -8,7 +8,7 @@ from typing import Literal
 
 from rdl.schema import Column, Relation, Schema, Stype, Table, TimePath
 
-Kind = Literal["primary_key", "relation", "time", "valid_until", "stype", "known_at", "leak"]
+Kind = Literal["primary_key", "relation", "time", "valid_until", "stype", "known_at", "leak", "time_format"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +16,10 @@ class Proposal:
     """One addition to a schema.
 
     ``value`` is by ``kind`` the columns of the primary key, the relation, the time, the name of the column after whose
-    time a row is over, the semantic type of ``column`` (that of a suspected leak is ``unsupported``), or the name of
-    the column that says when ``column`` became known. ``evidence`` says in words what was seen; ``confidence`` orders
-    proposals from 0 to 1 and is no probability. What is ``suggested`` is shown and not used: :func:`apply` passes over
-    it.
+    time a row is over, the semantic type of ``column`` (that of a suspected leak is ``unsupported``), the name of the
+    column that says when ``column`` became known, or how the times in ``column`` are stored. ``evidence`` says in words
+    what was seen; ``confidence`` orders proposals from 0 to 1 and is no probability. What is ``suggested`` is shown and
+    not used: :func:`apply` passes over it.
 
     >>> print(Proposal("time", "results", TimePath("date", (("raceId",),)), "every row has a race"))
     results.time = raceId.date: every row has a race
@@ -46,6 +46,8 @@ class Proposal:
                 return f"{self.table}.{self.column} {said}"
             case str() if self.kind == "valid_until":
                 return f"{self.table}.valid_until = {self.value}"
+            case str() if self.kind == "time_format":
+                return f'{self.table}.{self.column} time_format = "{self.value}"'
             case str():
                 return f"{self.table}.{self.column} known at {self.value}"
             case _:
@@ -58,7 +60,7 @@ class Proposal:
             return str(self.value)
         if self.column is None:
             return f"{self.table}.{self.kind}"
-        what = {"known_at": ".known_at", "leak": ".leak"}.get(self.kind, "")
+        what = f".{self.kind}" if self.kind in ("known_at", "leak", "time_format") else ""
         return f"{self.table}.columns.{self.column}{what}"
 
     def __str__(self) -> str:
@@ -89,6 +91,9 @@ def apply(schema: Schema, proposals: Sequence[Proposal]) -> Schema:
                 tables[table.name] = _with_column(tables[table.name], changed)
             case str() if proposal.kind == "valid_until":
                 tables[table.name] = replace(tables[table.name], valid_until=proposal.value)
+            case str() if proposal.kind == "time_format":
+                changed = tables[table.name][proposal.column or ""].as_time(proposal.value)
+                tables[table.name] = _with_column(tables[table.name], changed)
             case str():
                 _ = table[proposal.value]
                 changed = replace(tables[table.name][proposal.column or ""], known_at=proposal.value)

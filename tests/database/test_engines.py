@@ -130,6 +130,16 @@ def test_rows_since_a_time(url: str, column: str) -> None:
         assert found.to_pylist() == [{"Id": row["Id"]} for row in kept[:1]]
 
 
+@pytest.mark.parametrize("column", ["Id", "person id"])
+def test_rows_since_a_whole_number(url: str, column: str) -> None:
+    reader = open_reader(url)
+    for since in (-(2**62), 0, 2, 20, 99, 100, 2**63 - 1):
+        kept = [row for row in orders().to_pylist() if row[column] is not None and row[column] >= since]
+        assert reader.read(ORDERS, since=(column, since)).read_all().to_pylist() == kept
+        found = reader.read(ORDERS, ["note"], since=(column, since), limit=1).read_all()
+        assert found.to_pylist() == [{"note": row["note"]} for row in kept[:1]]
+
+
 def test_rows_since_a_time_need_a_time(url: str) -> None:
     reader = open_reader(url)
     with pytest.raises(DatabaseError, match="is no date or timestamp"):

@@ -33,9 +33,9 @@ def test_other_encodings(postgres: PostgresServer, encoding: str, cell: str | No
 def test_only_rows_since(postgres: PostgresServer) -> None:
     reader = reader_of(
         postgres,
-        "CREATE TABLE t (id int, d date, s timestamp, z timestamptz)",
+        "CREATE TABLE t (id int, d date, s timestamp, z timestamptz, x text)",
         "SET TimeZone = 'UTC'",
-        """INSERT INTO t SELECT n, day::date, day::timestamp, day::timestamptz FROM (VALUES (1, '-infinity'),
+        """INSERT INTO t SELECT n, day::date, day::timestamp, day::timestamptz, day FROM (VALUES (1, '-infinity'),
             (2, '2020-01-01'), (3, '2020-01-02'), (4, 'infinity'), (5, NULL), (6, '0044-01-01 BC')) AS v (n, day)""",
     )
     day = clock.to_us("2020-01-01")
@@ -44,8 +44,9 @@ def test_only_rows_since(postgres: PostgresServer) -> None:
             found = reader.read("t", ["id"], since=(column, since)).read_all()["id"].to_pylist()
             assert found == wanted
         assert reader.read("t", since=(column, clock.NO_END)).read_all().num_rows == 1
-    with pytest.raises(DatabaseError, match="'id' is no date or timestamp"):
-        reader.read("t", since=("id", 0))
+    assert reader.read("t", ["id"], since=("id", 5)).read_all()["id"].to_pylist() == [5, 6]
+    with pytest.raises(DatabaseError, match="'x' is no date or timestamp"):
+        reader.read("t", since=("x", 0))
     with pytest.raises(DatabaseError, match="has no column"):
         reader.read("t", since=("nope", 0))
     assert reader.read("t", [], limit=2).read_all().num_columns == 0

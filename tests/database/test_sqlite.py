@@ -235,8 +235,17 @@ def test_rows_since_a_time_in_any_format(tmp_path: Path) -> None:
         found = reader.read("t", ["n"], since=("at", since)).read_all()
         assert found.to_pydict() == {"n": later}, since
         assert reader.read("t", ["n"], since=("at", since), limit=3).read_all().to_pydict() == {"n": later[:3]}
+
+
+def test_rows_since_a_whole_number_among_other_cells(tmp_path: Path) -> None:
+    reader = database(
+        tmp_path / "a.db",
+        "CREATE TABLE t (n INTEGER, x REAL)",
+        rows=[("INSERT INTO t VALUES (?, 1)", [(cell,) for cell in (1, 5, None, "x", b"9", 7.5, 8.0, 2**62)])],
+    )
+    assert reader.read("t", ["n"], since=("n", 5)).read_all().to_pydict() == {"n": [5, 8, 2**62]}
     with pytest.raises(DatabaseError, match="no date or timestamp"):
-        reader.read("t", since=("n", 0))
+        reader.read("t", since=("x", 0))
 
 
 def test_predictions_take_the_types_of_what_they_are_like(tmp_path: Path) -> None:
