@@ -140,6 +140,7 @@ class Extraction:
         self.arranged: set[str] = set()
         self.null_times: dict[str, int] = {}
         self.whole: dict[str, list[str]] = {}  # by the reason, what a refresh could not read in part
+        self.appended = False  # whether rows of ``older`` were kept
         self.done = 0
         self.stopped, self.lock = threading.Event(), threading.Lock()
 
@@ -197,6 +198,7 @@ class Extraction:
             if isinstance(kept, Kept):
                 found = self.write(name, kept)
                 if found == self.counts[name]:
+                    self.appended = True
                     return
                 why = f"{self.counts[name]:,} rows, but {found:,} with those appended"
                 self.tell(-found)

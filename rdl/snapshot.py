@@ -227,7 +227,8 @@ def load_or_build(
 
     ``refresh`` takes only the rows newer than the newest of the last snapshot, from every table that has a time of its
     own and, by its number of rows, was only appended to; the listener is told of those that are read whole. A row that
-    was changed in place and is older stays as it was then. Raises as :func:`build`.
+    was changed in place and is older stays as it was then, so only a ``refresh`` finds such a snapshot again. Raises as
+    :func:`build`.
     """
     folder = (cache or default_cache()) / "snapshots"
     with writing(folder):
@@ -235,12 +236,15 @@ def load_or_build(
         with making(folder) as filling:
             with _reading(reader):
                 source = _digest(FORMAT, reader.url, _extracted(schema).fingerprint())
-                directory = folder / f"{source}-{_digest(reader.fingerprint())}"
-                if (found := _reopened(directory, schema)) is not None:
-                    if refresh and listener:
-                        listener.note("nothing has changed since the last time")
-                    return found
-                _extract(reader, schema, filling, listener, _newest(folder, source) if refresh else None)
+                whole = folder / f"{source}-{_digest(reader.fingerprint())}"
+                appended = whole.with_name(f"{whole.name}-appended")
+                for directory in (whole, appended) if refresh else (whole,):
+                    if (found := _reopened(directory, schema)) is not None:
+                        if refresh and listener:
+                            listener.note("nothing has changed since the last time")
+                        return found
+                older = _newest(folder, source) if refresh else None
+                directory = appended if _extract(reader, schema, filling, listener, older) else whole
             _put(filling, directory)
         prune(folder, directory)
     return open_snapshot(directory, schema)
@@ -277,15 +281,18 @@ def _reading(reader: Reader) -> Iterator[None]:
 
 def _extract(
     reader: Reader, schema: Schema, folder: Path, listener: Listener | None, older: Older | None = None
-) -> None:
-    """Extracts into ``folder`` and tells how much there was and what was not in order."""
+) -> bool:
+    """Extracts into ``folder``, tells how much there was and what was not in order, and returns whether rows of
+    ``older`` were kept."""
     started = wall.perf_counter()
+    extraction = Extraction(reader, schema, folder, listener, older)
     with writing(folder.parent):
-        report = Extraction(reader, schema, folder, listener, older).run()
+        report = extraction.run()
     if listener:
         seconds, rows = wall.perf_counter() - started, sum(report.rows.values())
         rate = f"{rows:,} rows in {seconds:.1f} s, {rows / max(seconds, 1e-3):,.0f} rows/s"
         listener.note("; ".join(["extracted " + rate, *([str(report)] if str(report) else [])]))
+    return extraction.appended
 
 
 def _put(folder: Path, directory: Path) -> None:

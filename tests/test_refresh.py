@@ -147,3 +147,14 @@ def test_without_refresh_all_is_read(tmp_path: Path) -> None:
     load_or_build(before, before.schema, cache=tmp_path)
     load_or_build(after, after.schema, cache=tmp_path)
     assert after.handed == 1 + 3 + 2
+
+
+def test_a_row_changed_in_place_is_missed_by_a_refresh_alone(tmp_path: Path) -> None:
+    before = shop([0, 1], [(0, 5), (0, 6)])
+    load_or_build(before, before.schema, cache=tmp_path)
+    after = shop([0, 1], [(1, 5), (0, 6), (0, 7)])
+    refreshed = load_or_build(after, after.schema, cache=tmp_path, refresh=True)
+    assert refreshed.arrow("orders")["user"].to_pylist() == [0, 0, 0]
+    whole = load_or_build(after, after.schema, cache=tmp_path)
+    assert whole.arrow("orders")["user"].to_pylist() == [1, 0, 0]
+    assert load_or_build(after, after.schema, cache=tmp_path, refresh=True).path == whole.path
