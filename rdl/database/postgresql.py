@@ -31,8 +31,9 @@ class PostgresReader:
     """A PostgreSQL database (13 or newer). Each call opens a connection for itself, but within :meth:`consistent`.
 
     Tables of the schemas on the search path are read, or of those picked by ``?schemas=``; a name that stands in
-    several of them is spelled ``schema.table``. A partitioned table is one table, and so is one with heirs. Views,
-    materialised views and foreign tables are read on request. Predictions go to the first schema.
+    several of them is spelled ``schema.table``. A partitioned table is one table; tables that inherit from another are
+    tables of their own, as their keys are. Views, materialised views and foreign tables are read on request.
+    Predictions go to the first schema.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class PostgresReader:
         """As :meth:`rdl.database.reader.Reader.reflect` says."""
         with self._connected("cannot be reflected") as connection:
             catalog = self._load(connection)
-        names, warnings = catalog.names, list[str]()
+        names, warnings = catalog.names, list(catalog.warnings)
         picked = {oid: catalog.tables[oid] for oid in self._pick(catalog)}
         relations = [
             Relation(names[oid], key, names[parent], referred)
@@ -198,7 +199,7 @@ class PostgresReader:
         return self._sources[table]
 
     def _place(self, table: str) -> str:
-        return qualified(*self._picked[table].place)
+        return self._picked[table].sql
 
     def _connected(self, doing: str) -> AbstractContextManager[adbc.Connection]:
         return self._snapshots.connection(f"{self.url}: {doing}")
@@ -236,8 +237,7 @@ def _has_key(relation: Relation, tables: Mapping[str, Table], warnings: list[str
 def _state(table: PgTable) -> str:
     """SQL for the state of a table's rows: those of each transaction counted, or, where that cannot be asked, what
     the rows hold."""
-    place = qualified(*table.place)
     if table.whole and table.local:
-        return f"SELECT count(*)::text, sum(hashtextextended(xmin::text, 0))::text, '' FROM {place}"
+        return f"SELECT count(*)::text, sum(hashtextextended(xmin::text, 0))::text, '' FROM {table.sql}"
     read = ", ".join(qualified("r", column) for column in table.readable)
-    return f"SELECT count(*)::text, sum(hashtextextended(ROW({read})::text, 0))::text, '' FROM {place} AS r"
+    return f"SELECT count(*)::text, sum(hashtextextended(ROW({read})::text, 0))::text, '' FROM {table.sql} AS r"

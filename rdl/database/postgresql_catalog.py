@@ -18,7 +18,8 @@ from rdl.errors import DatabaseError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class PgColumn:
-    """A column; ``declared`` is its type as SQL writes it, ``made_of`` the expression of a generated one."""
+    """A column; ``declared`` is its type as SQL writes it, ``made_of`` the expression of a generated one. A column that
+    is dropped and added again has another ``number``: its default then stands in rows that were not written again."""
 
     name: str
     type: int
@@ -27,6 +28,7 @@ class PgColumn:
     readable: bool
     declared: str
     made_of: str
+    number: int
 
 
 @dataclass(slots=True)
@@ -45,6 +47,11 @@ class PgTable:
     keys: list[tuple[str, ...]] = field(default_factory=list)
     has_primary: bool = False
     foreign: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = field(default_factory=list)
+
+    @property
+    def sql(self) -> str:
+        """What stands after FROM: without the rows of tables that inherit from it, as its keys do not hold for them."""
+        return ("ONLY " if self.kind == "r" else "") + qualified(*self.place)
 
     @property
     def is_view(self) -> bool:
@@ -82,11 +89,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Every table and view of the schemas picked, by oid, with what it is called; and all types."""
+    """Every table and view of the schemas picked, by oid, with what it is called; all types; and what is to be said."""
 
     tables: dict[int, PgTable]
     names: dict[int, str]
     types: dict[int, PgType]
+    warnings: list[str]
 
     def sources(self, table: PgTable, keys: Iterable[str], warnings: list[str]) -> dict[str, Source]:
         """The columns of ``table`` that can be read, a range as two; a line in ``warnings`` for each left out."""
@@ -163,11 +171,23 @@ def load(connection: adbc.Connection, schemas: Sequence[str]) -> Catalog:
     for oid, columns in _columns(connection, ours).items():
         if oid in tables:
             tables[oid].columns = list(columns.values())
-    _add_keys(connection, ours, tables, roots)
+    lost = _add_keys(connection, ours, tables, roots)
     written = _written(connection, tables.values())
     kept = {oid: table for oid, table in tables.items() if oid not in roots and table.place not in written}
     names = names_of([table.place for table in kept.values()])
-    return Catalog(kept, {oid: names[table.place] for oid, table in kept.items()}, types)
+    named = {oid: names[table.place] for oid, table in kept.items()}
+    warnings = [
+        f"table {named[parent]} is inherited by {', '.join(named.get(oid, str(oid)) for oid in heirs)}: each is read as a "
+        "table of its own"
+        for parent, heirs in _heirs(connection, ours).items()
+        if parent in named
+    ]
+    warnings += [
+        f"foreign key {named[oid]}.{key} was dropped: it refers to one partition, whose key is none of the whole table"
+        for oid, key in lost
+        if oid in named
+    ]
+    return Catalog(kept, named, types, warnings)
 
 
 def _types(connection: adbc.Connection) -> dict[int, PgType]:
@@ -180,14 +200,14 @@ def _types(connection: adbc.Connection) -> dict[int, PgType]:
 
 
 def _roots(connection: adbc.Connection, ours: str) -> tuple[dict[int, int], set[int]]:
-    """Each partition or heir of a table of ``ours``, and the topmost table that holds its rows; and those of the
-    latter that have some rows elsewhere."""
+    """Each partition of a table of ``ours``, and the topmost table that holds its rows; and those of the latter that
+    have some rows elsewhere."""
     query = f"""SELECT i.inhrelid::int8, i.inhparent::int8, {_ELSEWHERE} FROM pg_inherits i
         JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class c ON c.oid = i.inhrelid
         LEFT JOIN pg_am m ON m.oid = c.relam
-        WHERE p.relnamespace IN {ours} AND p.relkind IN ('r', 'p', 'f') ORDER BY i.inhseqno DESC"""
+        WHERE p.relnamespace IN {ours} AND p.relkind = 'p' AND c.relispartition"""
     rows = fetch(connection, query)
-    parents = {heir: parent for heir, parent, _ in rows}
+    parents = {part: parent for part, parent, _ in rows}
 
     def top(oid: int) -> int:
         while oid in parents:
@@ -197,12 +217,22 @@ def _roots(connection: adbc.Connection, ours: str) -> tuple[dict[int, int], set[
     return {oid: top(oid) for oid in parents}, {top(oid) for oid, _, distant in rows if distant}
 
 
+def _heirs(connection: adbc.Connection, ours: str) -> dict[int, list[int]]:
+    """The tables that inherit from each table of ``ours``."""
+    query = f"""SELECT p.oid::int8, i.inhrelid::int8 FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+        WHERE p.relnamespace IN {ours} AND p.relkind = 'r' ORDER BY 1, 2"""
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for parent, heir in fetch(connection, query):
+        found[parent].append(heir)
+    return found
+
+
 def _columns(connection: adbc.Connection, ours: str) -> dict[int, dict[int, PgColumn]]:
     """The columns of every table, by oid and number."""
     query = f"""
         SELECT a.attrelid::int8, a.attnum::int8, a.attname::text, a.atttypid::int8, a.atttypmod, a.attnotnull,
                has_column_privilege(c.oid, a.attnum, 'SELECT'), format_type(a.atttypid, a.atttypmod),
-               CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) ELSE '' END
+               CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) ELSE '' END, a.attnum::int8
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated <> ''
         WHERE c.relnamespace IN {ours} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -213,8 +243,11 @@ def _columns(connection: adbc.Connection, ours: str) -> dict[int, dict[int, PgCo
     return found
 
 
-def _add_keys(connection: adbc.Connection, ours: str, tables: Mapping[int, PgTable], roots: Mapping[int, int]) -> None:
-    """Enters unique and foreign keys; a foreign key of a partition is one of the table it is part of."""
+def _add_keys(
+    connection: adbc.Connection, ours: str, tables: Mapping[int, PgTable], roots: Mapping[int, int]
+) -> list[tuple[int, str]]:
+    """Enters unique and foreign keys; a foreign key of a partition is one of the table it is part of. Returns those
+    left out, as table and columns: they refer to the key of one partition, which the whole table may hold twice."""
     unique = f"""
         SELECT i.indrelid::int8, i.indisprimary, ARRAY(SELECT a.attname::text FROM generate_series(1, i.indnkeyatts) n
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n - 1] ORDER BY n)
@@ -234,11 +267,16 @@ def _add_keys(connection: adbc.Connection, ours: str, tables: Mapping[int, PgTab
                {spelled.format("confkey", "confrelid")}
         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
         WHERE c.relnamespace IN {ours} AND k.contype = 'f' ORDER BY k.conrelid, k.oid"""
+    lost = []
     for child, key, parent, referred in fetch(connection, foreign):
-        table = tables.get(roots.get(child, child))
+        table, whole = tables.get(roots.get(child, child)), tables.get(roots.get(parent, parent))
+        if parent in roots and whole and not any(set(own) == set(referred) for own in whole.keys):
+            lost.append((roots.get(child, child), "+".join(key)))
+            continue
         found = (tuple(key), roots.get(parent, parent), tuple(referred))
         if table is not None and found not in table.foreign:
             table.foreign.append(found)
+    return lost
 
 
 def _written(connection: adbc.Connection, tables: Iterable[PgTable]) -> set[Place]:
@@ -270,4 +308,5 @@ def identity(connection: adbc.Connection) -> tuple[Any, ...]:
 
 def described(table: PgTable) -> tuple[Any, ...]:
     """What of a table's declaration says how its rows look."""
-    return (table.place, table.kind, [(c.name, c.declared, c.readable, c.made_of) for c in table.columns])
+    columns = [(c.name, c.declared, c.readable, c.made_of, c.number) for c in table.columns]
+    return (table.place, table.kind, columns)

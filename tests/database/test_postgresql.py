@@ -17,6 +17,7 @@ CHANGES = [
     "ALTER TABLE t ADD COLUMN w int DEFAULT 5",
     "ALTER TABLE t ALTER COLUMN v TYPE bigint USING v + 1",
     "ALTER TABLE t DROP COLUMN v",
+    "ALTER TABLE t DROP COLUMN v, ADD COLUMN v int DEFAULT 777",
     "CREATE TABLE another (id int)",
     "ALTER TYPE mood RENAME VALUE 'good' TO 'bad'",
 ]

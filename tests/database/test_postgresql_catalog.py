@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rdl.database import open_reader
 from rdl.errors import DatabaseError
 from rdl.schema import Dtype, Relation, Stype
+from rdl.snapshot import build
 from tests.database.postgresql_engine import drop, quote, reader_of
 from tests.servers import PostgresServer
 
@@ -128,7 +129,7 @@ def test_any_schema_is_reflected_as_it_was_declared(
     reader.close()
 
 
-def test_partitions_and_heirs_are_one_table(postgres: PostgresServer) -> None:
+def test_partitions_are_one_table(postgres: PostgresServer) -> None:
     reader = reader_of(
         postgres,
         "CREATE TABLE who (id int PRIMARY KEY)",
@@ -141,18 +142,41 @@ def test_partitions_and_heirs_are_one_table(postgres: PostgresServer) -> None:
         "ALTER TABLE pay_b_1 ADD FOREIGN KEY (who) REFERENCES who",
         "INSERT INTO pay VALUES ('2020-05-01', 1), ('2021-05-01', 1)",
         "CREATE TABLE refund (pay date REFERENCES pay)",
-        "CREATE TABLE shape (id int PRIMARY KEY)",
-        "CREATE TABLE circle (r float8) INHERITS (shape)",
-        "INSERT INTO shape VALUES (1); INSERT INTO circle VALUES (2, 0.5)",
+        "CREATE TABLE part (id int, at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE part_a PARTITION OF part (PRIMARY KEY (id)) DEFAULT",
+        "CREATE TABLE only_a (a int REFERENCES part_a)",
     )
     schema = reader.reflect()
-    assert list(schema.tables) == ["who", "pay", "refund", "shape"]
+    assert list(schema.tables) == ["who", "pay", "refund", "part", "only_a"]
     assert set(schema.relations) == {
         Relation("pay", ("who",), "who", ("id",)),
         Relation("refund", ("pay",), "pay", ("at",)),
     }
     assert reader.count("pay") == reader.read("pay").read_all().num_rows == 2
-    assert reader.read("shape").read_all().to_pylist() == [{"id": 1}, {"id": 2}]
+    assert len(reader.warnings) == 1
+    assert reader.warnings[0].startswith("foreign key only_a.a was dropped: it refers to one partition")
+
+
+def test_a_key_of_an_heir_is_not_its_parents(postgres: PostgresServer, tmp_path: Path) -> None:
+    reader = reader_of(
+        postgres,
+        "CREATE TABLE vehicle (id int PRIMARY KEY); INSERT INTO vehicle VALUES (1)",
+        "CREATE TABLE car (PRIMARY KEY (id)) INHERITS (vehicle); INSERT INTO car VALUES (1), (2)",
+        "CREATE TABLE truck (axles int, PRIMARY KEY (id)) INHERITS (vehicle); INSERT INTO truck VALUES (2, 3), (7, 2)",
+        "CREATE TABLE ticket (truck int REFERENCES truck, any_ int REFERENCES vehicle)",
+        "INSERT INTO ticket VALUES (2, 1), (7, 1)",
+    )
+    schema = reader.reflect()
+    assert set(schema.relations) == {
+        Relation("ticket", ("truck",), "truck", ("id",)),
+        Relation("ticket", ("any_",), "vehicle", ("id",)),
+    }
+    assert list(reader.warnings) == ["table vehicle is inherited by car, truck: each is read as a table of its own"]
+    assert {name: reader.count(name) for name in schema.tables} == {"vehicle": 1, "car": 2, "truck": 2, "ticket": 2}
+    snapshot = build(reader, schema, tmp_path / "snapshot")
+    parents = snapshot.parent(schema.relation("ticket", ("truck",)))
+    assert snapshot.arrow("truck")["axles"].take(parents).to_pylist() == [3, 2]
+    assert snapshot.report.duplicate_keys == {}
 
 
 def test_views_are_read_on_request_only(postgres: PostgresServer) -> None:
