@@ -177,8 +177,8 @@ def load(connection: adbc.Connection, schemas: Sequence[str]) -> Catalog:
     names = names_of([table.place for table in kept.values()])
     named = {oid: names[table.place] for oid, table in kept.items()}
     warnings = [
-        f"table {named[parent]} is inherited by {', '.join(named.get(oid, str(oid)) for oid in heirs)}: each is read as a "
-        "table of its own"
+        f"table {named[parent]} is inherited by {', '.join(named.get(oid, str(oid)) for oid in heirs)}: each is read "
+        "as a table of its own"
         for parent, heirs in _heirs(connection, ours).items()
         if parent in named
     ]
