@@ -71,7 +71,7 @@ def _decimal(column_type: str, key: bool) -> Dtype:
     digits, places = (int(match[1]), int(match[2] or 0)) if match else (10, 0)
     if places == 0 and digits <= 18:
         return Dtype.integer
-    return Dtype.text if key else Dtype.decimal
+    return Dtype.text if key else Dtype.integer if places == 0 else Dtype.decimal
 
 
 class TextParser:

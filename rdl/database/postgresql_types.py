@@ -126,6 +126,10 @@ def _numeric(modifier: int, key: bool) -> Reading:
         return _plain(Dtype.integer, "CASE WHEN {0} <> 'NaN' THEN {0}::int8 END", lossy=True)
     if key:
         return Reading(Dtype.text, Stype.identifier, "trim_scale({0})::text", pa.string())
+    if modifier >= 0 and scale <= 0:
+        return _plain(
+            Dtype.integer, "CASE WHEN {0} BETWEEN -2^63::numeric AND 2^63::numeric - 1 THEN {0}::int8 END", lossy=True
+        )
     if modifier >= 0 and digits <= 300 and scale <= 300:
         return _plain(Dtype.decimal, "{0}::float8")
     return _plain(

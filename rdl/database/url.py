@@ -24,6 +24,10 @@ _SUFFIXES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".db3":
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 # As far as the last @, whatever stands between: better too much than a part of a password.
 _PASSWORD = re.compile(r"(?s)^([\w+.-]+://[^:/@]*):(?!\*\*\*@).*@")
+# In what is no URL, and so no path that could be opened again: whatever may be a password.
+_LOOSE = re.compile(
+    r"(?s)((?:^|[/'])[^:/@']*):(?!/)[^@]*@|((?:password|passwd|pwd|secret|token|key)\s*=\s*)('[^']*'|\S+)", re.I
+)
 _SECRET = re.compile(r"(?i)([?&;](?:\w*(?:password|passwd|pwd|secret|token|key))=)[^&;]*")
 
 
@@ -51,6 +55,11 @@ def redact_url(text: str) -> str:
     return _SECRET.sub(r"\1***", redact(_PASSWORD.sub(r"\1:***@", text)))
 
 
+def _hidden(text: str) -> str:
+    """``text``, which names nothing that is there, without what may be a password."""
+    return _LOOSE.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", redact_url(text))
+
+
 def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
     """Reads a database URL, or the bare path of a file or a folder. Nothing is opened and nothing created.
 
@@ -76,10 +85,12 @@ def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
     if engine in FILE_ENGINES:
         return _parse_file(engine, rest, bool(match[2]), shown)
     if engine in SERVER_ENGINES or _is_dialect(engine):
+        if not match[2]:
+            raise DatabaseError(f"{_hidden(text)}: a server's URL begins with {engine}://", hint="put the slashes in.")
         return DatabaseUrl(engine, None, rest, _server_schemas(rest), shown, _without_schemas(text))
     close = nearest(engine, SCHEMES)
     hint = f"did you mean {close}:…?" if close else f"use one of {', '.join(SCHEMES)}, or the path of a file or folder."
-    raise DatabaseError(f"{shown}: unknown scheme {engine!r}", hint=hint)
+    raise DatabaseError(f"{_hidden(text)}: unknown scheme {engine!r}", hint=hint)
 
 
 def _parse_file(engine: str, rest: str, slashes: bool, shown: str) -> DatabaseUrl:
@@ -108,7 +119,7 @@ def _parse_path(text: str, shown: str) -> DatabaseUrl:
         location, schemas = _split_options(text, shown)
         path = _existing(location)
     if path is None:
-        raise DatabaseError(f"there is no file or folder {location!r}", hint=_neighbour(location))
+        raise DatabaseError(f"there is no file or folder {_hidden(location)!r}", hint=_neighbour(location))
     if path.is_dir():
         engine = "relbench" if (path / "manifest.yaml").is_file() and (path / "db").is_dir() else "folder"
         return DatabaseUrl(engine, path, location, (), shown)
@@ -176,8 +187,12 @@ def _neighbour(location: str) -> str:
     try:
         close = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
-        return f"there is no folder {str(path.parent)!r} either."
-    return f"did you mean {str(path.parent / close)!r}?" if close else f"it was looked for in {path.parent.resolve()}."
+        return f"there is no folder {_hidden(str(path.parent))!r} either."
+    return (
+        f"did you mean {str(path.parent / close)!r}?"
+        if close
+        else f"it was looked for in {_hidden(str(path.parent.resolve()))}."
+    )
 
 
 def _is_dialect(engine: str) -> bool:

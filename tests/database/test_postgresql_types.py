@@ -18,6 +18,11 @@ TYPES = {
     "bigint": (Dtype.integer, ["9223372036854775807"], [2**63 - 1]),
     "oid": (Dtype.integer, ["4294967295"], [2**32 - 1]),
     "numeric(18,0)": (Dtype.integer, ["999999999999999999", "'NaN'"], [10**18 - 1, None]),
+    "numeric(20,0)": (
+        Dtype.integer,
+        ["9223372036854775807", "9223372036854775808", "-9223372036854775809", "'NaN'"],
+        [2**63 - 1, None, None, None],
+    ),
     "numeric(5,-2)": (Dtype.integer, ["1234567"], [1234600]),
     "numeric(12,3)": (Dtype.decimal, ["-1.5", "'NaN'"], [-1.5, "nan"]),
     "numeric": (
