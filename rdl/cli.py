@@ -139,6 +139,8 @@ def schema(
     """What reflection cannot know, proposed as an editable TOML."""
     from rdl import infer, schema_file
 
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists, and may have been edited", hint="give another name, or delete it first.")
     db = _connect(url, None, tables, exclude, views=views)
     evidence = {proposal.subject: proposal.evidence for proposal in db.proposals if not proposal.suggested}
     text = schema_file.write(db.schema, db.declared, evidence, infer.suggestions(db.schema, db.proposals))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from rdl.database.duckdb_catalog import (
     Declared,
     check_schemas,
+    compared,
     declared,
     quoted,
     seals_of,
@@ -35,7 +36,7 @@ from rdl.database.registry import (
     plan_write,
     written_now,
 )
-from rdl.database.scan import Scan, columns_of, prepare, quote, stream
+from rdl.database.scan import Scan, columns_of, exact_keys, prepare, quote, stream
 from rdl.database.selection import Place, fitting, names_of, pick, without_unknown
 from rdl.database.url import DatabaseUrl
 from rdl.errors import DatabaseError, did_you_mean
@@ -89,6 +90,10 @@ class DuckdbReader:
                 wanted=self._views,
             )
             keys = declared(connection, types)
+            exact = {
+                place: exact_keys(types[place], {*keys[place].primary_key, *columns}, columns)
+                for place, columns in compared(keys).items()
+            }
             types |= {place: view_types(connection, place) for place in seen if names[place] in picked}
         relations = [
             Relation(names[place], key, names.get(parent, parent[1]), referred)
@@ -99,7 +104,7 @@ class DuckdbReader:
         tables, scans = dict[str, Table](), dict[str, Scan]()
         for place, name in names.items():
             if name in picked:
-                scan = Scan(quoted(place), types[place], {})
+                scan = Scan(quoted(place), types[place], exact.get(place, {}))
                 if table := without_unknown(_table(name, scan, keys.get(place)), scan.types, warnings):
                     tables[name], scans[name] = table, scan.only(column.name for column in table.columns)
         self._scans = scans
@@ -232,7 +237,7 @@ def _table(name: str, scan: Scan, keys: Declared | None) -> Table:
     """The table, or the view where nothing is declared."""
     if keys is None:
         return Table(name, columns_of(scan, keys=set(), required=set()))
-    used = {*keys.primary_key, *(column for key, *_ in keys.foreign for column in key)}
+    used = {*keys.primary_key, *scan.wanted, *(column for key, *_ in keys.foreign for column in key)}
     return Table(name, columns_of(scan, keys=used, required=set(keys.required)), keys.primary_key)
 
 

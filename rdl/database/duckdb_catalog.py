@@ -107,6 +107,16 @@ def declared(connection: duckdb.DuckDBPyConnection, types: Mapping[Place, Mappin
     return {place: Declared(primary[place], frozenset(required[place]), tuple(foreign[place])) for place in types}
 
 
+def compared(keys: Mapping[Place, Declared]) -> dict[Place, set[str]]:
+    """The columns of each table that foreign keys compare: their own, and those that they refer to."""
+    found: dict[Place, set[str]] = {place: set() for place in keys}
+    for place, own in keys.items():
+        for key, parent, referred in own.foreign:
+            found[place].update(key)
+            found.get(parent, set()).update(referred)
+    return found
+
+
 def spelled(names: Sequence[str], known: Mapping[str, object]) -> tuple[str, ...]:
     """``names`` as their table spells them."""
     folded = {fold(name): name for name in known}

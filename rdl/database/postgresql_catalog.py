@@ -36,13 +36,14 @@ class PgTable:
     """A table, a partitioned one with all its partitions, or a view. ``keys`` holds the columns of each unique index,
     the primary key's first where ``has_primary``; ``foreign`` those of each foreign key, its parent and what it refers
     to there. ``whole`` says whether every column may be read, ``local`` whether all rows lie in the server's own
-    heaps."""
+    heaps, ``guarded`` whether row-level security may hide some of them."""
 
     oid: int
     place: Place
     kind: str
     whole: bool
     local: bool
+    guarded: bool
     columns: list[PgColumn] = field(default_factory=list)
     keys: list[tuple[str, ...]] = field(default_factory=list)
     has_primary: bool = False
@@ -157,15 +158,16 @@ def load(connection: adbc.Connection, schemas: Sequence[str]) -> Catalog:
     types = _types(connection)
     listed = ", ".join(literal(schema) for schema in schemas) or "NULL"
     ours = f"(SELECT oid FROM pg_namespace WHERE nspname IN ({listed}))"
-    roots, distant = _roots(connection, ours)
+    roots, distant = _roots(connection)
     query = f"""
         SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text,
-               has_table_privilege(c.oid, 'SELECT'), NOT {_ELSEWHERE}
+               has_table_privilege(c.oid, 'SELECT'), NOT {_ELSEWHERE}, row_security_active(c.oid)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am m ON m.oid = c.relam
         WHERE n.nspname IN ({listed}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT EXISTS (SELECT FROM pg_depend
             WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e') ORDER BY c.oid"""
     rows = sorted(fetch(connection, query), key=lambda row: schemas.index(row[1]))
     tables = {oid: PgTable(oid, (schema, name), *rest) for oid, schema, name, *rest in rows}
+    roots = {part: whole for part, whole in roots.items() if whole in tables}  # else a partition stands for itself
     for oid in distant & tables.keys():
         tables[oid].local = False
     for oid, columns in _columns(connection, ours).items():
@@ -181,6 +183,11 @@ def load(connection: adbc.Connection, schemas: Sequence[str]) -> Catalog:
         "as a table of its own"
         for parent, heirs in _heirs(connection, ours).items()
         if parent in named
+    ]
+    warnings += [
+        f"table {named[oid]}: row-level security shows only the rows that this user may see"
+        for oid, table in kept.items()
+        if table.guarded and not table.is_view
     ]
     warnings += [
         f"foreign key {named[oid]}.{key} was dropped: it refers to one partition, whose key is none of the whole table"
@@ -199,13 +206,13 @@ def _types(connection: adbc.Connection) -> dict[int, PgType]:
     return {oid: PgType(*rest) for oid, *rest in fetch(connection, query)}
 
 
-def _roots(connection: adbc.Connection, ours: str) -> tuple[dict[int, int], set[int]]:
-    """Each partition of a table of ``ours``, and the topmost table that holds its rows; and those of the latter that
-    have some rows elsewhere."""
+def _roots(connection: adbc.Connection) -> tuple[dict[int, int], set[int]]:
+    """Each partition, whatever its schema, and the topmost table that holds its rows; and those of the latter that have
+    some rows elsewhere."""
     query = f"""SELECT i.inhrelid::int8, i.inhparent::int8, {_ELSEWHERE} FROM pg_inherits i
         JOIN pg_class p ON p.oid = i.inhparent JOIN pg_class c ON c.oid = i.inhrelid
         LEFT JOIN pg_am m ON m.oid = c.relam
-        WHERE p.relnamespace IN {ours} AND p.relkind = 'p' AND c.relispartition"""
+        WHERE p.relkind = 'p' AND c.relispartition"""
     rows = fetch(connection, query)
     parents = {part: parent for part, parent, _ in rows}
 

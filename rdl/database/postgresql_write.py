@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -48,16 +49,27 @@ def put(
     action = plan_write(table, rows, if_exists, existing=existing or taken, ours=ours)
     rows = in_order(rows, existing) if action == "append" else rows
     stored = storable(rows)
+    wanted = {field.name: declared.get(field.name) or _declared(field.type) for field in stored.schema}
+    if action == "replace" and _same(wanted, _columns(connection, schema, table)):
+        run(connection, f"DELETE FROM {place}")  # what others may do with it stays, and so do views on it
+        rows, action = in_order(rows, existing), "append"
+        stored = storable(rows)
     if action == "replace":
         run(connection, f"DROP TABLE {place}")
     if action != "append":
-        types = [declared.get(field.name) or _declared(field.type) for field in stored.schema]
-        columns = ", ".join(f"{quote(n)} {type_}" for n, type_ in zip(rows.column_names, types, strict=True))
+        columns = ", ".join(f"{quote(n)} {type_}" for n, type_ in wanted.items())
         run(connection, f"CREATE TABLE {place} ({columns})")
     if stored.num_rows:
         _load(connection, place, stored, _columns(connection, schema, table))
     run(connection, f"DELETE {mine}")
     run(connection, f"INSERT INTO {registry} VALUES ({literal(table)}, '{written_now()}', '')", "COMMIT")
+
+
+def _same(types: Mapping[str, str], target: list[tuple[str, str]]) -> bool:
+    """Whether a table has columns of these names and types, lengths aside."""
+    return {name: re.sub(r"\([^)]*\)", "", type_) for name, type_ in types.items()} == {
+        name: "timestamp" if type_ == "timestamp without time zone" else type_ for name, type_ in target
+    }
 
 
 def _load(connection: adbc.Connection, place: str, rows: pa.Table, target: list[tuple[str, str]]) -> None:

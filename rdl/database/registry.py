@@ -68,10 +68,10 @@ def plan_write(
         )
     if if_exists == "fail":
         raise DatabaseError(f"table {table!r} exists", hint="choose another name, or append to it or replace it.")
-    if if_exists == "append" and sorted(folded) != sorted(name.casefold() for name in existing):
+    if sorted(folded) != sorted(name.casefold() for name in existing):  # maybe somebody made it anew
         raise DatabaseError(
-            f"cannot append to table {table!r}: it has the columns {list(existing)}, the rows have {names}",
-            hint="replace it, or choose another name.",
+            f"cannot {if_exists} table {table!r}: it has the columns {list(existing)}, the rows have {names}",
+            hint="drop it yourself, or choose another name.",
         )
     return if_exists
 

@@ -16,7 +16,7 @@ from rdl.database.failures import explained, reason_of
 from rdl.database.files import write_into
 from rdl.database.folder import FolderReader, Source, fingerprint_files
 from rdl.database.reader import IfExists
-from rdl.database.scan import Scan, columns_of
+from rdl.database.scan import Scan, columns_of, counts_nanos, exact_keys
 from rdl.database.selection import fitting
 from rdl.database.url import DatabaseUrl
 from rdl.errors import ConfigError, DatabaseError, did_you_mean
@@ -93,14 +93,30 @@ class RelbenchReader(FolderReader):
     def _find_scans(self) -> dict[str, Scan]:
         return self._typed(super()._find_scans())
 
+    def _finely_compared(self, scans: Mapping[str, Scan]) -> set[tuple[str, str]]:
+        """The keys that are, or refer to, or are referred to by times in nanoseconds; none where one is a time column
+        too."""
+        found: set[tuple[str, str]] = set()
+        for parent in scans:
+            keys = [(child, c) for child in scans for c, to in self._specs[child]["fkeys"].items() if to == parent]
+            keys += [(parent, self._specs[parent]["pkey"])] if keys else []
+            fine = any(counts_nanos(scans[table].types[column]) for table, column in keys)
+            if fine and not any(self._specs[table]["time_col"] == column for table, column in keys):
+                found.update(keys)
+        return found
+
     def _typed(self, scans: dict[str, Scan]) -> dict[str, Scan]:
-        """``scans`` with text in time columns read as times, and keys that pandas made floats read as integers."""
-        typed = {}
+        """``scans`` with text in time columns read as times, keys that pandas made floats read as integers, and those
+        that no number or time here holds exactly read as text."""
+        for name, scan in scans.items():
+            _check_columns(self.path, name, self._specs[name], scan)
+        typed, fine = {}, self._finely_compared(scans)
         for name, scan in scans.items():
             spec = self._specs[name]
-            _check_columns(self.path, name, spec, scan)
-            wanted = {column: Dtype.integer for column in (*spec["fkeys"], spec["pkey"]) if column}
-            wanted = {column: dtype for column, dtype in wanted.items() if scan.types[column] in ("DOUBLE", "FLOAT")}
+            keys = [column for column in (*spec["fkeys"], spec["pkey"]) if column]
+            wanted = {column: Dtype.integer for column in keys if scan.types[column] in ("DOUBLE", "FLOAT")}
+            wanted |= exact_keys(scan.types, keys, ())
+            wanted |= {column: Dtype.text for column in keys if (name, column) in fine}
             if spec["time_col"] and scan.dtype(spec["time_col"]) is Dtype.text:
                 wanted[spec["time_col"]] = Dtype.timestamp
             typed[name] = replace(scan, wanted=wanted)

@@ -32,6 +32,10 @@ _ENDS = {
 }
 _MONTH_US = 2_629_800_000_000  # 30.4375 days, as rdl.clock counts a month
 _NARROW = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
+_WIDE = {"HUGEINT", "UBIGINT", "UHUGEINT", "BIGNUM"}
+_NANOS = {"TIMESTAMP_NS", "TIMESTAMPTZ_NS", "TIME_NS"}
+#: Integers of up to so many digits fit 64 bits.
+_INTEGER_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,32 @@ def duckdb_stype(type_text: str) -> Stype:
     if dtype is Dtype.list and duckdb_dtype(_element(type_text)) in (Dtype.float, Dtype.decimal):
         return Stype.unsupported if type_text.endswith("[]") else Stype.embedding
     return STYPES[dtype]
+
+
+def exact_keys(types: Mapping[str, str], keys: Iterable[str], compared: Iterable[str]) -> dict[str, Dtype]:
+    """The columns that are read as text, since no other storage type tells all their values apart: numbers of the
+    ``keys``, and times in nanoseconds that a relation has ``compared`` with others.
+
+    >>> exact_keys({"id": "DECIMAL(38,10)", "at": "TIMESTAMP_NS", "n": "DECIMAL(18,0)"}, ["id", "at", "n"], [])
+    {'id': <Dtype.text: 'text'>}
+    """
+    numbers, times = set(keys), set(compared)
+    return {
+        column: Dtype.text
+        for column, type_text in types.items()
+        if (column in numbers and (type_text in _WIDE or _wide_decimal(type_text)))
+        or (column in times and counts_nanos(type_text))
+    }
+
+
+def counts_nanos(type_text: str) -> bool:
+    """Whether a DuckDB type is of times finer than a microsecond."""
+    return type_text in _NANOS
+
+
+def _wide_decimal(type_text: str) -> bool:
+    found = re.fullmatch(r"DECIMAL\((\d+),\s*(\d+)\)", type_text)
+    return found is not None and (found[2] != "0" or int(found[1]) > _INTEGER_DIGITS)
 
 
 def columns_of(scan: Scan, *, keys: set[str], required: set[str]) -> tuple[Column, ...]:
@@ -206,9 +236,25 @@ def _list(quoted: str, type_text: str) -> str:
     return f"TRY_CAST({quoted} AS {targets.get(duckdb_dtype(element), 'VARCHAR')}[])"
 
 
+def _exact(quoted: str, type_text: str) -> str | None:
+    """SQL for a number or a time of a key as text that is the same for all types; None for other types."""
+    if type_text.startswith("DECIMAL("):
+        text = f"CAST({quoted} AS VARCHAR)"
+        if not _wide_decimal(type_text) or type_text.endswith((",0)", ", 0)")):
+            return text
+        return f"CASE WHEN {quoted} = 0 THEN '0' ELSE rtrim(rtrim({text}, '0'), '.') END"
+    if type_text.startswith("TIMESTAMP") or type_text == "DATE":
+        zoned = _kind_of_time(type_text) == "TIMESTAMPTZ" or type_text == "TIMESTAMPTZ_NS"
+        moment = f"timezone('UTC', {quoted})" if zoned else quoted
+        return f"coalesce(CAST(TRY_CAST({moment} AS TIMESTAMP_NS) AS VARCHAR), CAST({moment} AS VARCHAR))"
+    return None
+
+
 def _expression(name: str, type_text: str, dtype: Dtype) -> tuple[str, bool]:
     """SQL for one column in the form of its ``dtype``, and whether a value can get lost on the way."""
     quoted = quote(name)
+    if dtype is Dtype.text and (exact := _exact(quoted, type_text)):
+        return exact, False
     if dtype in (Dtype.date, Dtype.timestamp):
         return timestamp_of(quoted, type_text), True
     if dtype is Dtype.interval:

@@ -40,6 +40,7 @@ from rdl.database.sqlite_catalog import (
     views_of,
     written_by_rdl,
 )
+from rdl.database.sqlite_keys import Place, collations_of, exact_columns, key_expressions
 from rdl.database.sqlite_write import put
 from rdl.database.types import ARROW_TYPES, STYPES
 from rdl.database.url import DatabaseUrl
@@ -83,6 +84,7 @@ class SqliteReader:
         self.warnings: Sequence[str] = []
         self._tables, self._exclude, self._views = tables, tuple(exclude), tuple(views)
         self._dtypes: dict[str, dict[str, Dtype]] = {}
+        self._keys: dict[Place, str] = {}
         self._held: _Held | None = None
         with self._connected("cannot be opened") as connection:
             fetch(connection, "SELECT count(*) FROM sqlite_schema")
@@ -102,14 +104,20 @@ class SqliteReader:
             declared |= {name: view_columns(connection, name) for name in picked if name in views}
             dtypes = {name: dtypes_of(connection, name, declared[name]) for name in picked}
             unique = unique_keys(connection, declared)
+            keys = {name: primary_key(declared[name]) or unique.get(name, ()) for name in declared}
+            exact = exact_columns(connection, declared, keys, relations, dtypes)
+            collations = collations_of(connection)
+        for table, column in exact:
+            dtypes[table][column] = Dtype.text
         warnings: list[str] = []
         tables: dict[str, Table] = {}
         for name in picked:
-            key = primary_key(declared[name]) or unique.get(name, ())
             used = {column for relation in relations if relation.child == name for column in relation.key}
-            tables[name] = _table(name, declared[name], dtypes[name], key, used.union(key))
+            used |= {column for table, column in exact if table == name}.union(keys[name])
+            tables[name] = _table(name, declared[name], dtypes[name], keys[name], used)
         schema = Schema(tables, fitting(relations, tables, names, warnings))
         self.warnings, self._dtypes = warnings, dtypes
+        self._keys = key_expressions(exact, schema.relations, collations, dtypes)
         return schema
 
     def count(self, table: str) -> int:
@@ -175,7 +183,9 @@ class SqliteReader:
         tail = f"FROM {quote(table)} AS r" + ("" if since is None else f" WHERE {_maybe_since(*since, read[since[0]])}")
         tail += "" if limit is None else f" LIMIT {int(limit)}"
         firsts = ", ".join(_FIRST[dtype] for dtype in read.values())
-        sql = ", ".join(_EXPRESSIONS[dtype].format(own(name)) for name, dtype in read.items())
+        sql = ", ".join(
+            self._keys.get((table, name)) or _EXPRESSIONS[dtype].format(own(name)) for name, dtype in read.items()
+        )
         with self._connected(f"cannot read table {table!r}") as connection, connection.cursor() as cursor:
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(self._batch_rows(table))})
             cursor.execute(f"SELECT {firsts or 'NULL'} UNION ALL SELECT * FROM (SELECT {sql or 'NULL'} {tail})")

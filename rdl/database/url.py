@@ -87,6 +87,12 @@ def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
     if engine in SERVER_ENGINES or _is_dialect(engine):
         if not match[2]:
             raise DatabaseError(f"{_hidden(text)}: a server's URL begins with {engine}://", hint="put the slashes in.")
+        authority = re.split("[/?#]", rest, maxsplit=1)[0]
+        if "@" not in authority and re.search(r":(?!\d*(?:,|$))", re.sub(r"\[[^]]*\]", "", authority)):
+            raise DatabaseError(
+                f"{engine}://***: what follows the colon is no port, and before a host stands no @",
+                hint=f"write {engine}://user:password@host/database.",
+            )
         return DatabaseUrl(engine, None, rest, _server_schemas(rest), shown, _without_schemas(text))
     close = nearest(engine, SCHEMES)
     hint = f"did you mean {close}:…?" if close else f"use one of {', '.join(SCHEMES)}, or the path of a file or folder."

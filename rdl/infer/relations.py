@@ -100,7 +100,10 @@ def _proposal(table: Table, column: Column, reference: _Reference, sample: Sampl
         return None
     shown = "all" if share == 1 else f"{share:.1%} of"
     held = f"{shown} {len(values):,} distinct values are in {parent.name}.{relation.referred[0]}"
-    evidence = f"{reference.why}, and {held}"
+    rows = sample.rows(table.name).num_rows
+    evidence = f"{reference.why}, and {held}" + (
+        "" if sample.is_whole(table.name) else f" (of the first {rows:,} rows)"
+    )
     return Proposal(
         "relation", table.name, relation, evidence, confidence=share * reference.confidence,
         suggested=reference.suggested,

@@ -5,6 +5,7 @@ However large a table is, at most some million of its rows stand in memory at on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ from rdl.schema import Dtype, Schema
 
 #: Tables of more rows are read in pieces of so many, and thinned to so many.
 MOST_ROWS = 1_000_000
+#: The first rows of a table are read until they are so large.
+MOST_BYTES = 2**28
 
 _UNREAD = (Dtype.binary, Dtype.list, Dtype.unknown, Dtype.json)
 
@@ -28,22 +31,34 @@ class Sample:
     def __init__(self, reader: Reader, schema: Schema, limit: int) -> None:
         self.reader, self.schema, self.limit = reader, schema, limit
         self._rows: dict[str, pa.Table] = {}
+        self._cut: set[str] = set()  # tables of which less than ``limit`` rows were read, as they are wide
         self._columns: dict[tuple[str, tuple[str, ...]], pa.Table] = {}
         self._counts: dict[str, int] = {}
         self._unique: dict[tuple[str, tuple[str, ...]], bool] = {}
         self._spans: dict[tuple[str, str], float] = {}
 
     def rows(self, table: str) -> pa.Table:
-        """At most ``limit`` rows, in the engine's order; columns of bytes, lists and JSON are left out."""
+        """At most ``limit`` rows, in the engine's order, and of wide ones fewer; columns of bytes, lists and JSON are
+        left out."""
         if table not in self._rows:
             wanted = [column.name for column in self.schema[table].columns if column.dtype not in _UNREAD]
-            batches = self.reader.read(table, wanted, limit=self.limit) if wanted else None
-            self._rows[table] = batches.read_all() if batches else pa.table({})
+            self._rows[table] = self._first(table, wanted) if wanted else pa.table({})
         return self._rows[table]
+
+    def _first(self, table: str, wanted: list[str]) -> pa.Table:
+        """The rows of as many batches as memory has a place for."""
+        held: list[pa.RecordBatch] = []
+        with contextlib.closing(self.reader.read(table, wanted, limit=self.limit)) as batches:
+            for batch in batches:
+                held.append(batch)
+                if sum(one.nbytes for one in held) > MOST_BYTES:
+                    self._cut.add(table)
+                    break
+            return pa.Table.from_batches(held, batches.schema)
 
     def is_whole(self, table: str) -> bool:
         """Whether :meth:`rows` holds every row of the table."""
-        return bool(self.rows(table).num_rows < self.limit)
+        return bool(self.rows(table).num_rows < self.limit and table not in self._cut)
 
     def count(self, table: str) -> int:
         """How many rows a table has."""

@@ -84,6 +84,8 @@ def test_schemas_and_odd_file_names(folder: Path) -> None:
         ("sqllite:///shop.sqlite", "did you mean sqlite:"),
         ("postgresql:ann:s3cret@host/db", "begins with postgresql://"),
         ("postgresql:/ann:s3cret@host/db", "begins with postgresql://"),
+        ("postgresql://ann:s3cret/db", "what follows the colon is no port"),
+        ("mysql://ann:s3cret", "what follows the colon is no port"),
         ("ann:s3cret@host/db", "unknown scheme 'ann'"),
         ("host=h password=s3cret dbname=x", "there is no file or folder 'host=h password="),
         ("postgrsql://ann:s3cret@host/db", "did you mean postgresql:"),
