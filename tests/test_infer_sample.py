@@ -88,3 +88,12 @@ def test_wide_tables_of_many_rows_are_read_once(sampled: Callable[..., Sample]) 
         assert small.count("t") == 50
         assert small.is_unique("t", ["a"])
     assert len(small.reader.reads) <= 2 + 1  # the first rows, and the column
+
+
+def test_of_wide_rows_fewer_are_read(sampled: Callable[..., Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    rows = pa.table({"a": pa.array(range(50)), "b": pa.array([f"{i:040d}" for i in range(50)])})
+    sample = sampled(rows, limit=1000)
+    assert 0 < sample.rows("t").num_rows < 10
+    assert not sample.is_whole("t")
+    assert sample.count("t") == 50

@@ -14,8 +14,9 @@ from rdl.database.failures import explained
 from rdl.database.types import ARROW_TYPES, STYPES, dtype_named
 from rdl.schema import Column, Dtype, Stype
 
-#: Rows of a batch: wide rows of text stay within some ten MB.
+#: Rows of a batch, and its bytes, by which rows of wide text are fewer.
 BATCH_ROWS = 16_384
+_BATCH_BYTES = 2**26
 #: Text that may be a time: the year comes first, so that no order of day and month is ever guessed.
 ISO_TIME = r"^\s*\d{4}-\d{1,2}-\d{1,2}([ T].*)?$"
 #: How text spells a time that is infinite or beyond the years 1 to 9999 (PostgreSQL writes ``0044-03-15 BC``).
@@ -289,6 +290,17 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def _batch_rows(connection: duckdb.DuckDBPyConnection, scan: Scan, columns: Sequence[str]) -> int:
+    """How many rows like the first hundred make a batch."""
+    sizes = {"VARCHAR": "strlen({})", "JSON": "strlen({})", "BLOB": "octet_length({})"}
+    told = [sizes[scan.types[name]].format(quote(name)) for name in columns if scan.types[name] in sizes]
+    if not told:
+        return BATCH_ROWS
+    total = " + ".join(f"coalesce({size}, 0)" for size in told)
+    found = connection.execute(f"SELECT avg({total}) FROM (FROM {scan.sql} LIMIT 100)").fetchall()[0][0]
+    return max(1, min(BATCH_ROWS, int(_BATCH_BYTES / max(found or 1, 1))))
+
+
 def stream(
     connection: duckdb.DuckDBPyConnection,
     scan: Scan,
@@ -310,7 +322,9 @@ def stream(
     chosen = ", ".join(f"{sql} AS {quote(name)}" for name, (sql, _) in planned.items())
     with explained(doing):
         # A column that nobody asked for keeps the number of rows where no column is chosen.
-        source = connection.sql(f"SELECT {chosen or 'NULL'} FROM {scan.sql}{tail}").to_arrow_reader(BATCH_ROWS)
+        source = connection.sql(f"SELECT {chosen or 'NULL'} FROM {scan.sql}{tail}").to_arrow_reader(
+            _batch_rows(connection, scan, columns)
+        )
     types = [
         found.type if scan.dtype(name) is Dtype.list else ARROW_TYPES[scan.dtype(name)]
         for name, found in zip(columns, source.schema, strict=False)

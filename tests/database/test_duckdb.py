@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from rdl.database import open_reader
+from rdl.database import open_reader, scan
 from rdl.database.scan import duckdb_dtype, duckdb_stype
 from rdl.errors import DatabaseError
 from rdl.schema import Dtype, Stype
@@ -278,3 +278,14 @@ def test_predictions_take_the_types_of_what_they_are_like(tmp_path: Path) -> Non
     with pytest.raises(DatabaseError, match="did you mean 'u'"):
         reader.write("q", rows, like={"u": ("t", "U")})
     assert list(open_reader(path).reflect().tables) == ["t"]
+
+
+def test_rows_of_wide_text_come_in_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE t AS SELECT i, repeat('é', 50) AS body FROM range(300) r(i)")
+    monkeypatch.setattr(scan, "_BATCH_BYTES", 2_000)
+    batches = list(open_reader(path).read("t"))
+    assert max(batch.num_rows for batch in batches) <= 20
+    assert sum(batch.num_rows for batch in batches) == 300
+    assert open_reader(path).read("t", ["i"]).read_next_batch().num_rows == 300
