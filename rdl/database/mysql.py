@@ -66,7 +66,8 @@ class MysqlReader:
             beyond = catalogue.any_beyond(connection, {place: known[place] for place in picked}, keys)
             for place in picked:
                 name, table = names[place], known[place]
-                sources = catalogue.sources_of(connection, table, name, keys[place], picked, beyond, warnings)
+                origins = catalogue.origins_of(known, place, picked)
+                sources = catalogue.sources_of(connection, table, name, keys[place], origins, beyond, warnings)
                 if not sources:
                     warnings.append(f"table {name} was left out: none of its columns can be read")
                     continue

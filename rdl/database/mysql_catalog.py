@@ -203,19 +203,38 @@ def any_beyond(connection: pymysql.Connection, tables: Mapping[Place, MyTable], 
     return False
 
 
+def origins_of(
+    tables: Mapping[Place, MyTable], place: Place, picked: Collection[Place]
+) -> dict[str, tuple[Place, str]]:
+    """For each foreign key of one column the table and column that it leads to, through keys that are foreign keys
+    themselves, as far as tables are ``picked``."""
+
+    def parent(at: Place, column: str) -> tuple[Place, str] | None:
+        keys = ((up, referred[0]) for key, up, referred in tables[at].foreign if key == (column,) and up in picked)
+        return next(keys, None)
+
+    found = {}
+    for column in tables[place].columns:
+        step, seen = parent(place, column.name), {(place, column.name)}
+        while step is not None and step not in seen:
+            found[column.name] = step
+            seen.add(step)
+            step = parent(*step)
+    return found
+
+
 def sources_of(
     connection: pymysql.Connection,
     table: MyTable,
     name: str,
     keys: set[str],
-    parents: Collection[Place],
+    origins: Mapping[str, tuple[Place, str]],
     beyond: bool,
     warnings: list[str],
 ) -> dict[str, Source]:
-    """How each column is read; one without a meaning has a line in ``warnings`` instead. ``parents`` are the tables
-    that are read too."""
+    """How each column is read; one without a meaning has a line in ``warnings`` instead. ``origins`` are as
+    :func:`origins_of` says."""
     counters = _counters(connection, table)
-    texts = {key[0]: (at, referred[0]) for key, at, referred in table.foreign if len(key) == 1 and at in parents}
     found = {}
     for column in table.columns:
         column_type = "tinyint(4)" if column.name in counters else column.column_type
@@ -227,8 +246,8 @@ def sources_of(
             continue
         dtype, stype, sql = how
         sql = sql.format(quote(column.name))
-        if column.name in texts and column.collation and not column.collation.endswith("_bin"):
-            sql = _as_its_parent(f"{table.sql}.{sql}", *texts[column.name])
+        if column.name in origins and column.collation and not column.collation.endswith("_bin"):
+            sql = _as_its_parent(f"{table.sql}.{sql}", *origins[column.name])
         found[column.name] = Source(sql, dtype, stype, column.declared, not column.nullable)
     return found
 

@@ -175,6 +175,15 @@ def test_text_keys_are_spelled_as_their_parent_spells_them(mariadb: MariaServer)
     assert reader.read("p").read_all().to_pylist() == [{"code": "abc", "up": "abc"}]
     alone = open_reader(url, tables=["c"])
     assert "ABC" in alone.read("c").read_all()["code"].to_pylist()
+    mariadb.run(
+        url,
+        """CREATE TABLE sub (code VARCHAR(5) PRIMARY KEY, FOREIGN KEY (code) REFERENCES p (code));
+        CREATE TABLE ofsub (code VARCHAR(5), FOREIGN KEY (code) REFERENCES sub (code));
+        INSERT INTO sub VALUES ('ABC'); INSERT INTO ofsub VALUES ('aBc')""",
+    )
+    chained = open_reader(url)
+    for table in ("sub", "ofsub"):
+        assert chained.read(table).read_all()["code"].to_pylist() == ["abc"]
 
 
 cell_texts = st.text(st.characters(codec="utf-8"), max_size=300).map(lambda text: text * (1 + len(text) % 7))
