@@ -78,10 +78,11 @@ class PostgresReader:
         tables, self._sources, self._picked = dict[str, Table](), {}, {}
         for oid, table in picked.items():
             name = names[oid]
-            sources = catalog.sources(table, compared[name].union(table.key), warnings)
+            sources = catalog.sources(table, compared[name].union(table.key), said := list[str]())
             if not sources:
                 warnings.append(f"table {name} was left out: none of its columns can be read")
                 continue
+            warnings += said
             key = table.key if sources.keys() >= set(table.key) else ()
             own = [part for parts, parent, _ in table.foreign if parent in names for part in parts]
             tables[name] = Table(name, _columns(sources, {*key, *own}), key)
