@@ -225,7 +225,7 @@ def test_databases_with_nothing_to_learn_from(tmp_path: Path) -> None:
     assert "no time" in refused("plan", "PREDICT COUNT(notes.*, 0, 7) FOR EACH users.id", "--db", f"sqlite:///{plain}")
 
 
-def test_an_interrupted_run_leaves_no_folder_and_resumes(shop: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_folder_and_resumes(shop: Path, tmp_path: Path, interruptible: None) -> None:
     out = tmp_path / "run"
     words = ["train", CHURN, "--db", f"duckdb:///{shop}", "--out", str(out)]
     process = subprocess.Popen(

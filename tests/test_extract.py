@@ -100,7 +100,7 @@ def test_the_first_failure_ends_all(tmp_path: Path, at_once: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_an_interrupt_ends_all(tmp_path: Path, at_once: int) -> None:
+def test_an_interrupt_ends_all(tmp_path: Path, at_once: int, interruptible: None) -> None:
     reader = Parallel(at_once)
     once = iter([True])
 

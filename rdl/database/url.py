@@ -86,9 +86,12 @@ def parse_url(url: str | os.PathLike[str]) -> DatabaseUrl:
         return _parse_file(engine, rest, bool(match[2]), shown)
     if engine in SERVER_ENGINES or _is_dialect(engine):
         if not match[2]:
-            raise DatabaseError(f"{_hidden(text)}: a server's URL begins with {engine}://", hint="put the slashes in.")
+            raise DatabaseError(
+                f"{_hidden(text)}: a server's URL begins with {engine}://",
+                hint=f"write {engine}://user@host/database.",
+            )
         authority = re.split("[/?#]", rest, maxsplit=1)[0]
-        if "@" not in authority and re.search(r":(?!\d*(?:,|$))", re.sub(r"\[[^]]*\]", "", authority)):
+        if "@" not in rest and re.search(r":(?!\d*(?:,|$))", re.sub(r"\[[^]]*\]", "", authority)):
             raise DatabaseError(
                 f"{engine}://***: what follows the colon is no port, and before a host stands no @",
                 hint=f"write {engine}://user:password@host/database.",
