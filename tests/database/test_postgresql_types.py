@@ -147,7 +147,7 @@ def test_types_without_a_meaning_are_left_out_with_a_warning(postgres: PostgresS
     schema = reader.reflect()
     assert [column.name for column in schema["t"].columns] == ["id"]
     assert list(schema.tables) == ["t"]
-    assert len(reader.warnings) == len(odd) + 2
+    assert len(reader.warnings) == len(odd) + 1  # the columns, and the table that has no others
     assert "column t.hstore was left out: its type hstore has no meaning here" in reader.warnings
     assert "table only_odd was left out: none of its columns can be read" in reader.warnings
     assert reader.read("t").read_all().to_pylist() == [{"id": 1}]
