@@ -184,13 +184,10 @@ class PostgresReader:
     def _pick(self, catalog: Catalog) -> list[int]:
         """The tables and views to read."""
         oids = {name: oid for oid, name in catalog.names.items()}
-        views = {name for name, oid in oids.items() if catalog.tables[oid].is_view}
-        for name in self._views:
-            if name not in oids:
-                raise DatabaseError(f"{self.url} has no view {name!r}", hint=did_you_mean(name, views or oids))
-        asked = None if self._tables is None else [*self._tables, *self._views]
-        offered = [name for name in oids if name not in views or name in {*self._views, *(self._tables or ())}]
-        return [oids[name] for name in pick(offered, asked, self._exclude, where=self.url)]
+        views = [name for name, oid in oids.items() if catalog.tables[oid].is_view]
+        names = [name for name in oids if name not in views]
+        picked = pick(names, self._tables, self._exclude, where=self.url, views=views, wanted=self._views)
+        return [oids[name] for name in picked]
 
     def _known(self, table: str) -> dict[str, Source]:
         if not self._sources:
