@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,7 +17,10 @@ from matplotlib.figure import Figure
 
 from rdl.page import Html
 from rdl.query.task import SPLITS, TaskTable
-from rdl.train import Evaluation
+from rdl.windows import CLAUSES, Window, extent
+
+if TYPE_CHECKING:  # a chart of windows needs no torch
+    from rdl.train import Evaluation
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,6 +64,32 @@ def seeds_over_time(table: TaskTable) -> Html:
         axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
 
     return _chart(draw, 10.4, 2.0)
+
+
+def windows_around(windows: Sequence[Window]) -> Html:
+    """What each window reads around the time t of a seed: what is known by then, and what the label is made of."""
+    low, high = extent(windows)
+
+    def draw(axes: Axes) -> None:
+        axes.axvspan(low - 0.04 * (high - low), 0, color=BLUE, alpha=0.08, linewidth=0)
+        axes.axvline(0, color=INK, linewidth=1.0)
+        for line, window in enumerate(windows):
+            colour = BLUE if window.edges[-1] <= 0 else ORANGE
+            first, *ends = (max(edge, low) for edge in window.edges)
+            for begin, end in zip([first, *ends], ends, strict=False):
+                axes.barh(line, end - begin, left=begin, height=0.5, color=colour, alpha=0.75, edgecolor=RULE)
+            if not np.isfinite(window.edges[0]):
+                axes.plot([low], [line], "<", color=colour, markersize=7)
+            axes.text(high + 0.02 * (high - low), line, str(window), va="center", color=SOFT, fontsize=8.5)
+        axes.set_yticks(range(len(windows)), [f"{CLAUSES[window.clause]}: {window.text}" for window in windows])
+        axes.set(xlim=(low - 0.04 * (high - low), high + 0.34 * (high - low)), xlabel="days from t")
+        axes.set_ylim(len(windows) - 0.4, -0.9)
+        for side, said, ha in ((1, "label →", "left"), (-1, "← known at t", "right")):
+            axes.text(side * 0.01 * (high - low), -0.72, said, color=SOFT, fontsize=8.5, ha=ha)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False)
+
+    return _chart(draw, 10.4, 1.0 + 0.34 * len(windows))
 
 
 def loss_by_step(history: Sequence[Evaluation]) -> Html:

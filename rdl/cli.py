@@ -155,19 +155,22 @@ def plan(
     task: TaskText,
     db: Db,
     schema: SchemaFile = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the plan as a page, with its pictures.")] = None,
     views: Views = None,
     refresh: Refresh = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """What a question means, without training: SQL, anchors, rows and balance by split, warnings."""
-    from rdl.display import show_plan
-
+    """What a question means, without training: windows, rows and balance by split, warnings, SQL."""
     found = _extract(_connect(db, schema, views=views, refresh=refresh), quiet=quiet or as_json).task(task).plan()
+    if html is not None:
+        _write_text(html, found.to_html())
     if as_json:
         _print_json(found.to_json())
     else:
-        show_plan(found)
+        from rich.console import Console
+
+        Console(highlight=False).print(found, crop=False)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -23,7 +22,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from rdl.labels import Plan
 from rdl.query.task import Kind
 
 if TYPE_CHECKING:  # a picture of progress needs no torch
@@ -195,37 +193,3 @@ def figures_table(kind: Kind, rows: Mapping[str, Figures]) -> Table:
 def _figure(figures: Figures, split: str, name: str) -> str:
     value = figures.get(split, {}).get(name)
     return "–" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
-def show_plan(plan: Plan) -> None:
-    """Prints a plan for people, on stdout."""
-    out, facts = Console(soft_wrap=True, highlight=False), plan.to_json()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("split", "anchors", "rows", "balance"):
-        table.add_column(name, justify="left" if name in ("split", "balance") else "right")
-    for split in ("train", "val", "test"):
-        cells = [facts[part].get(split) for part in ("anchors", "rows", "balance")]  # type: ignore[attr-defined]
-        table.add_row(split, *(_cell(cell) for cell in cells))
-    out.print(f"[bold]{facts['kind']}[/] for each [bold]{facts['entity']}[/]")
-    out.print(_shortened(plan.sql), markup=False, style="dim")
-    out.print(table)
-    hidden = ", ".join(plan.hidden) or "nothing"
-    out.print(f"dropped {plan.dropped:,}, censored {plan.censored:,}; hidden: {hidden}", markup=False)
-    for warning in plan.warnings:
-        out.print(f"warning: {warning}", style="yellow", markup=False)
-
-
-def _shortened(sql: str) -> str:
-    """SQL with all but the first two and the last of a long list of anchors left out."""
-
-    def short(found: re.Match[str]) -> str:
-        lines = found[0].splitlines(keepends=True)
-        return found[0] if len(lines) < 6 else "".join([*lines[:2], f"  … {len(lines) - 3:,} more\n", lines[-1]])
-
-    return re.sub(r"(?:^ *\(TIMESTAMP .*\n)+", short, sql, flags=re.MULTILINE)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

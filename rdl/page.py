@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1d1f23; --soft: #666b75; --rule: #dcdee3; --paper: #fff; --card: #f6f7f9;
-  --a: #2f6fb3; --b: #c8641b; --c: #4b8f4b; --warn: #a15c00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e6ea; --soft: #9aa0ab; --rule: #363a42; --paper: #16181c;
-  --card: #1e2126; --a: #6ba7e6; --b: #ec9a5b; --c: #83c283; --warn: #e5a94f; } }
-* { box-sizing: border-box; }
+_LIGHT = """--ink: #1d1f23; --soft: #666b75; --rule: #dcdee3; --paper: #fff; --card: #f6f7f9;
+  --a: #2f6fb3; --b: #c8641b; --c: #4b8f4b; --warn: #a15c00;"""
+_DARK = """--ink: #e4e6ea; --soft: #9aa0ab; --rule: #363a42; --paper: #16181c; --card: #1e2126;
+  --a: #6ba7e6; --b: #ec9a5b; --c: #83c283; --warn: #e5a94f;"""
+_BODY = """
 body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+"""
+_RULES = """
+* { box-sizing: border-box; }
 h1 { font-size: 1.55rem; line-height: 1.3; margin: 0 0 .3rem; font-weight: 600; overflow-wrap: anywhere; }
 h2 { font-size: 1.05rem; margin: 2.6rem 0 .7rem; font-weight: 600; border-top: 1px solid var(--rule);
   padding-top: .8rem; }
@@ -58,6 +60,17 @@ figure svg * { stroke-linejoin: round; }
 a { color: inherit; }
 details > summary { cursor: pointer; margin: .4rem 0; }
 """
+STYLE = (
+    f":root {{ color-scheme: light dark; {_LIGHT} }}\n"
+    f"@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}\n{_BODY}{_RULES}"
+)
+# In a notebook the surroundings say whether it is light or dark: JupyterLab and VS Code by marks of their own.
+_FRAGMENT = (
+    f".rdl {{ {_LIGHT} max-width: 60rem; {_RULES} }}\n"
+    f"@media (prefers-color-scheme: dark) {{ .rdl {{ {_DARK} }} }}\n"
+    f'[data-jp-theme-light="false"] .rdl, .vscode-dark .rdl {{ {_DARK} }}\n'
+    f'[data-jp-theme-light="true"] .rdl, .vscode-light .rdl {{ {_LIGHT} }}'
+)
 
 
 class Html(str):
@@ -105,6 +118,11 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], *, numbers
     head = element("thead", element("tr", cells("th", header))) if header else ""
     body = [element("tr", cells("td", row), kind="first" if at == first else "") for at, row in enumerate(rows)]
     return element("div", element("table", head, element("tbody", *body)), kind="scroll")
+
+
+def fragment(*parts: object) -> Html:
+    """``parts`` for a notebook, in the style of a page and without touching what stands around them."""
+    return element("div", Html(f"<style>{_FRAGMENT}</style>"), *parts, kind="rdl")
 
 
 def page(title: str, *parts: object) -> str:

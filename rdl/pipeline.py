@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what trains a model is imported where one is trained: looki
     import pandas as pd
 
     from rdl.graph import TemporalGraph
+    from rdl.plan import Plan
     from rdl.run import Figures, Run
 
 
@@ -170,9 +171,11 @@ class BoundTask:
     def __repr__(self) -> str:
         return f"BoundTask({self.kind}, for each {self.definition.entity})\n{self.definition.source.strip()}"
 
-    def plan(self) -> labels.Plan:
-        """What the question means on this database, without training: SQL, anchors, rows, balance, warnings."""
-        return labels.plan(self.definition, self.db.snapshot)
+    def plan(self) -> Plan:
+        """What the question means on this database, without training: windows, rows, balance, warnings."""
+        from rdl.plan import plan
+
+        return plan(self.definition, self.db.snapshot, self.db.proposals)
 
     @cached_property
     def labels(self) -> TaskTable:

@@ -20,6 +20,7 @@ from rdl import labels
 from rdl.clock import Span, to_datetime, to_us
 from rdl.errors import QueryError
 from rdl.labels.running import connected
+from rdl.plan import plan as plan_of
 from rdl.query import Task, read_manifest, read_task
 from rdl.query.anchors import lay_anchors
 from rdl.schema import Schema, TimePath
@@ -137,7 +138,7 @@ def _expected(task: Task, rows: Rows, anchors: tuple[int, ...], key: str = "id")
 
 
 def _found(task: Task, snapshot: Snapshot) -> dict[tuple[int, int], float]:
-    table, _ = labels._compute(task, snapshot)
+    table = labels.compute(task, snapshot).table
     keys = snapshot.keys(task.entity, table.entity).column(0).to_pylist()
     assert len(set(zip(keys, table.time.tolist(), strict=True))) == len(table)
     return dict(zip(zip(keys, table.time.tolist(), strict=True), table.target.tolist(), strict=True))
@@ -222,7 +223,7 @@ def plain() -> Iterator[Snapshot]:
 
 
 def test_default_anchors_are_the_last_two_windows_and_back(plain: Snapshot) -> None:
-    plan = labels.plan(read_task("PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id", SHOP), plain)
+    plan = plan_of(read_task("PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id", SHOP), plain)
     assert plan.cuts == {"val": to_us(START + 46 * DAY), "test": to_us(START + 53 * DAY)}
     assert plan.anchors == {"train": 6, "val": 1, "test": 1}
     assert plan.rows == {"train": 6, "val": 1, "test": 2}
@@ -245,7 +246,7 @@ def test_uncovered_windows_are_censored(plain: Snapshot) -> None:
     task = read_task(
         "PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id EVERY 1 day SPLIT AT '2024-02-01', '2024-02-11'", SHOP
     )
-    plan = labels.plan(task, plain)
+    plan = plan_of(task, plain)
     # Validation: 10 days hold 4 anchors with a whole week. Test: 20 days of data hold 13 anchors, the end included.
     assert (plan.anchors["val"], plan.anchors["test"]) == (4, 13)
     assert plan.censored == 6 + 7
@@ -261,7 +262,7 @@ def test_months_follow_the_calendar() -> None:
 
 
 def test_unknown_labels_are_dropped_and_counted(plain: Snapshot) -> None:
-    plan = labels.plan(read_task("PREDICT AVG(orders.amount, 0, 7) FOR EACH users.id", SHOP), plain)
+    plan = plan_of(read_task("PREDICT AVG(orders.amount, 0, 7) FOR EACH users.id", SHOP), plain)
     assert plan.dropped == 1  # the user who never ordered, at the last anchor
     assert plan.rows["test"] == 1
     assert plan.balance["train"] == {"mean": 1.0, "min": 1.0, "median": 1.0, "max": 1.0}
@@ -291,7 +292,7 @@ def test_nothing_to_learn_is_refused(query: str, kind: str, plain: Snapshot) -> 
 
 
 def test_plan_warns_where_build_refuses(plain: Snapshot) -> None:
-    plan = labels.plan(read_task("PREDICT COUNT(orders.*, 0, 7) > 100 FOR EACH users.id", SHOP), plain)
+    plan = plan_of(read_task("PREDICT COUNT(orders.*, 0, 7) > 100 FOR EACH users.id", SHOP), plain)
     assert plan.balance == {"train": 0.0, "val": 0.0, "test": 0.0}
     told = " / ".join(plan.warnings)
     for part in ("train has one class only", "no positive at all", "only 6 rows", "companies, categories"):
@@ -300,7 +301,7 @@ def test_plan_warns_where_build_refuses(plain: Snapshot) -> None:
 
 def test_plan_is_json(plain: Snapshot) -> None:
     task = read_task("PREDICT COUNT(orders.*, 0, 7) > 0 FOR EACH users.id HIDE users.vip", SHOP)
-    found = labels.plan(task, plain).to_json()
+    found = plan_of(task, plain).to_json()
     assert json.loads(json.dumps(found)) == found
     promised = {"kind", "entity", "sql", "anchors", "rows", "balance", "dropped", "censored", "hidden", "warnings"}
     assert promised < set(found)
@@ -329,7 +330,7 @@ def test_table_without_times_is_split_by_a_fixed_hash() -> None:
         task = read_task("PREDICT companies.size > 3 FOR EACH companies.id", SHOP)
         table = labels.build(task, snapshot)
         again = labels.build(task, snapshot)
-        assert any("no time" in warning for warning in labels.plan(task, snapshot).warnings)
+        assert any("no time" in warning for warning in plan_of(task, snapshot).warnings)
     assert [round(len(table.of(split)), -2) for split in ("train", "val", "test")] == [800, 100, 100]
     np.testing.assert_array_equal(table.entity, again.entity)
     assert set(table.time) == {to_us(START + 50 * DAY)}  # the newest time anywhere
@@ -342,7 +343,7 @@ def test_split_by_reads_a_column() -> None:
         row["status"] = word
     with snapshot_of(SHOP, rows) as snapshot:
         task = read_task("PREDICT orders.amount FOR EACH orders.id SPLIT BY orders.status", SHOP)
-        table, plan = labels.build(task, snapshot), labels.plan(task, snapshot)
+        table, plan = labels.build(task, snapshot), plan_of(task, snapshot)
         keys = snapshot.keys("orders", table.entity).column(0).to_pylist()
     assert (keys, table.split.tolist()) == ([0, 3, 1, 2], [0, 0, 1, 2])
     assert plan.dropped == 2
@@ -428,11 +429,11 @@ def test_existence_is_what_counting_says(counted: str, asked: str, every: str, p
     tables = []
     for where in (counted, asked):
         query = f"PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id WHERE {where} EVERY {every} {CUTS}"
-        tables.append(labels._compute(read_task(query, SHOP), plain))
-    assert "exists of orders" in tables[0][1].sql
-    assert "exists of orders" not in tables[1][1].sql
+        tables.append(labels.compute(read_task(query, SHOP), plain))
+    assert "exists of orders" in tables[0].sql
+    assert "exists of orders" not in tables[1].sql
     for name in ("entity", "time", "target"):
-        np.testing.assert_array_equal(getattr(tables[0][0], name), getattr(tables[1][0], name))
+        np.testing.assert_array_equal(getattr(tables[0].table, name), getattr(tables[1].table, name))
 
 
 def test_labels_spill_rather_than_run_out_of_memory(plain: Snapshot) -> None:
@@ -449,7 +450,7 @@ def test_labels_spill_rather_than_run_out_of_memory(plain: Snapshot) -> None:
 
 def test_values_without_a_result_are_unknown(plain: Snapshot) -> None:
     for broken in ("LN(orders.qty - 1)", "SQRT(orders.qty - 2)", "orders.amount / (orders.qty - 1)"):
-        plan = labels.plan(read_task(f"PREDICT AVG({broken}, 0, 7) FOR EACH users.id", SHOP), plain)
+        plan = plan_of(read_task(f"PREDICT AVG({broken}, 0, 7) FOR EACH users.id", SHOP), plain)
         assert sum(plan.rows.values()) == 0
         assert plan.dropped == 9
 
@@ -566,6 +567,6 @@ def test_formula_one_tasks_ask_what_relbench_asks(shared_data: Path, tmp_path: P
     snapshot = build(reader, schema, tmp_path / "snapshot")
     for name, sizes in (("driver-position", (7453, 499)), ("driver-dnf", (11411, 891)), ("driver-top3", (1303, 891))):
         task = read_task(TASKS / "f1" / f"{name}.pql", schema)
-        asked, everyone = labels.plan(task, snapshot), labels.plan(replace(task, where=None), snapshot)
+        asked, everyone = plan_of(task, snapshot), plan_of(replace(task, where=None), snapshot)
         assert (everyone.rows["train"], everyone.rows["val"]) == sizes
         assert 0.85 < asked.rows["train"] / everyone.rows["train"] < 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -10,12 +12,11 @@ from rdl.labels.running import extent, refuse, run
 from rdl.labels.sources import find
 from rdl.labels.targets import encode, known, shown
 from rdl.query.expressions import aggregates
-from rdl.query.plan import Plan, describe
 from rdl.query.sql import Compiler
 from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.snapshot import Snapshot
 
-__all__ = ["TRAINED", "Plan", "build", "newest", "plan", "refuse_untrained", "seeds_at", "values"]
+__all__ = ["TRAINED", "Labelled", "build", "compute", "newest", "refuse_untrained", "seeds_at", "values"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -23,9 +24,20 @@ Rows = npt.NDArray[np.int64]
 TRAINED = (Kind.binary, Kind.regression)
 
 
-def plan(task: Task, snapshot: Snapshot) -> Plan:
-    """What ``task`` comes to on ``snapshot``. Raises QueryError where it cannot be computed."""
-    return _compute(task, snapshot)[1]
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What computing labels gave: the ``table``, and how it came about.
+
+    ``sql`` is what DuckDB ran; ``anchors`` are counted by split, None where each row's own time is one; ``dropped``
+    counts seeds whose label is unknown, ``censored`` anchors whose window the data do not cover.
+    """
+
+    table: TaskTable
+    sql: str
+    anchors: tuple[int, int, int] | None
+    dropped: int
+    censored: int
+    warnings: tuple[str, ...]
 
 
 def build(task: Task, snapshot: Snapshot) -> TaskTable:
@@ -33,9 +45,10 @@ def build(task: Task, snapshot: Snapshot) -> TaskTable:
 
     Raises QueryError where nothing can be learned: no training row, one class only, no positive at all.
     """
-    table, planned = _compute(task, snapshot)
+    labelled = compute(task, snapshot)
+    table = labelled.table
     train = table.of(Split.train)
-    unknown = f"; {planned.dropped} rows have an unknown label" if planned.dropped else ""
+    unknown = f"; {labelled.dropped} rows have an unknown label" if labelled.dropped else ""
     if len(train) == 0:
         raise refuse(f"the task has no training row{unknown}", "no-rows", "look at the plan: rdl plan.")
     lists = train.indptr is not None
@@ -104,7 +117,8 @@ def newest(task: Task, snapshot: Snapshot) -> int:
     return extent(snapshot, sorted(tables or snapshot.schema.tables), anything=True)[1]
 
 
-def _compute(task: Task, snapshot: Snapshot) -> tuple[TaskTable, Plan]:
+def compute(task: Task, snapshot: Snapshot) -> Labelled:
+    """The labels of ``task`` on ``snapshot``, whether or not anything can be learned from them. Raises QueryError."""
     found = find(task, snapshot)
     kept = known(task.kind, found.target) & (found.split >= 0)
     target, indptr, classes, unseen = encode(task.kind, found.target, kept & (found.split == 0), kept)
@@ -113,12 +127,10 @@ def _compute(task: Task, snapshot: Snapshot) -> tuple[TaskTable, Plan]:
     )
     order = np.argsort(found.split[kept], kind="stable")
     table = table.take(np.flatnonzero(kept)[order])
-    planned = describe(
-        task, snapshot.schema, table, found.sql, anchors=found.anchors,
-        dropped=int((~kept).sum()) + found.lost, censored=found.censored,
-        warnings=[*found.warnings, *_come_later(task, snapshot, table)],
+    return Labelled(
+        table, found.sql, found.anchors, int((~kept).sum()) + found.lost, found.censored,
+        (*found.warnings, *_come_later(task, snapshot, table)),
     )  # fmt: skip
-    return table, planned
 
 
 def _come_later(task: Task, snapshot: Snapshot, table: TaskTable) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from rdl import labels
 from rdl.clock import Span
+from rdl.plan import plan as plan_of
 from rdl.query import Kind, Task, read_task
 from rdl.query.anchors import lay_anchors
 from rdl.query.expressions import aggregates
@@ -62,7 +63,7 @@ def test_labels_are_those_that_brute_force_finds(query: str, shop: Snapshot) -> 
     for seed, label in expected.items():
         assert _same(task.kind, compared[seed], label), (seed, compared[seed], label)
     assert len(expected) > 2
-    planned = labels.plan(task, shop)
+    planned = plan_of(task, shop)
     assert sum(planned.rows.values()) == len(table)
 
 

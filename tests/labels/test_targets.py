@@ -11,6 +11,7 @@ import pytest
 from rdl import labels
 from rdl.errors import QueryError
 from rdl.labels.targets import encode, known
+from rdl.plan import plan as plan_of
 from rdl.query import Kind, TaskTable, read_task
 from tests.query.memory import snapshot_of
 from tests.query.shop import DAY, SHOP, START, Rows, plain_rows
@@ -89,7 +90,7 @@ def test_plans_say_what_is_odd_about_a_kind() -> None:
     with snapshot_of(SHOP, _rows()) as snapshot:
 
         def planned(target: str, entity: str = "users.id") -> tuple[Any, str]:
-            plan = labels.plan(read_task(f"PREDICT {target} FOR EACH {entity}", SHOP), snapshot)
+            plan = plan_of(read_task(f"PREDICT {target} FOR EACH {entity}", SHOP), snapshot)
             assert set(plan.to_json()) >= {"balance", "warnings"}
             return plan.balance, " / ".join(plan.warnings)
 

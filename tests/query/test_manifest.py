@@ -11,6 +11,7 @@ import yaml
 from rdl import labels
 from rdl.clock import Span, to_us
 from rdl.errors import QueryError
+from rdl.plan import plan as plan_of
 from rdl.query import Kind, read_manifest
 from tests.query.memory import snapshot_of
 from tests.query.shop import SHOP, START, plain_rows
@@ -59,7 +60,7 @@ def test_forecast_runs_its_sql(tmp_path: Path) -> None:
     for order in rows["orders"]:
         order["user_id"] = order["id"] % 2 * 5  # user 5 exists, but the key is not below the number of users: dangling
     with snapshot_of(SHOP, rows) as snapshot:
-        plan, table = labels.plan(task, snapshot), labels.build(task, snapshot)
+        plan, table = plan_of(task, snapshot), labels.build(task, snapshot)
         assert labels.seeds_at(task, snapshot, VAL).tolist() == [0]
     assert plan.anchors == {"train": 4, "val": 2, "test": 2}
     assert plan.rows == {"train": 4, "val": 2, "test": 2}
@@ -123,10 +124,10 @@ def test_only_values_are_completed(column: str, words: str, tmp_path: Path) -> N
 def test_sql_that_fails_is_no_raw_error(sql: str, tmp_path: Path) -> None:
     task = read_manifest(_folder(tmp_path, {**FORECAST, "sql": sql}), SHOP, VAL, TEST)
     with snapshot_of(SHOP, plain_rows()) as snapshot, pytest.raises(QueryError, match="SQL fails"):
-        labels.plan(task, snapshot)
+        plan_of(task, snapshot)
 
 
 def test_too_few_anchors_are_refused_as_relbench_does(tmp_path: Path) -> None:
     task = read_manifest(_folder(tmp_path, {**FORECAST, "timedelta": "14 days"}), SHOP, VAL, TEST)
     with snapshot_of(SHOP, plain_rows()) as snapshot, pytest.raises(QueryError, match="at least 3"):
-        labels.plan(task, snapshot)
+        plan_of(task, snapshot)

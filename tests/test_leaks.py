@@ -1,0 +1,93 @@
+"""A column that alone tells the label is found; one that only helps, or is known too late to be read, is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rdl import labels
+from rdl.leaks import ENOUGH, tellers
+from rdl.plan import plan
+from rdl.query import read_task
+from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
+from tests.query.memory import snapshot_of
+
+BEGIN = dt.datetime(2024, 1, 1)
+STATIONS = Table("stations", (
+    Column("id", Dtype.integer, Stype.identifier), Column("closed", Dtype.text, Stype.categorical),
+), ("id",))  # fmt: skip
+TRAINS = Table("trains", (
+    Column("id", Dtype.integer, Stype.identifier), Column("station_id", Dtype.integer, Stype.identifier),
+    Column("left_at", Dtype.timestamp, Stype.timestamp), Column("late", Dtype.boolean, Stype.categorical),
+    Column("delay", Dtype.float, Stype.numerical), Column("refund", Dtype.float, Stype.numerical),
+    Column("remark", Dtype.text, Stype.categorical), Column("arrived_at", Dtype.timestamp, Stype.timestamp),
+), ("id",), TimePath("left_at"))  # fmt: skip
+SCHEMA = Schema({"stations": STATIONS, "trains": TRAINS}, (Relation("trains", ("station_id",), "stations", ("id",)),))
+
+
+def _rows(
+    count: int, change: Callable[[dict[str, Any], random.Random], dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Trains, late by chance; ``change`` says what of a row to put otherwise, and is told its ``true`` delay."""
+    rng = random.Random(3)
+    trains = []
+    for number in range(count):
+        delay = rng.choice([0.0, 0.0, 0.0, rng.random() * 100])
+        left = BEGIN + dt.timedelta(hours=number)
+        row = {
+            "id": number, "station_id": rng.randrange(2), "left_at": left, "late": delay > 20, "delay": rng.random(),
+            "refund": rng.random(), "remark": rng.choice(["leaves", "snow", None]),
+            "arrived_at": left + dt.timedelta(hours=rng.randrange(1, 9)),
+        }  # fmt: skip
+        trains.append(row | (change(row | {"true": delay}, rng) if change else {}))
+    return {"stations": [{"id": 0, "closed": "no"}, {"id": 1, "closed": "yes"}], "trains": trains}
+
+
+def _found(query: str, schema: Schema, rows: dict[str, Any]) -> list[str]:
+    task = read_task(query, schema)
+    with snapshot_of(schema, rows) as snapshot:
+        return [f"{t.table}.{t.column}" for t in tellers(task, labels.compute(task, snapshot).table, snapshot)]
+
+
+def test_nothing_is_suspected_of_noise() -> None:
+    assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, _rows(2_000)) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("delay", lambda row, rng: row["true"]),  # a number, above a bound
+        ("remark", lambda row, rng: None if row["late"] else "on time"),  # NULL tells as well
+        ("refund", lambda row, rng: 5.0 if row["late"] and rng.random() < 0.99 else None),  # nearly always
+    ],
+)
+def test_a_column_that_tells_the_label_is_found(column: str, told: Callable[..., Any]) -> None:
+    rows = _rows(2_000, lambda row, rng: {column: told(row, rng)})
+    query = "PREDICT trains.late FOR EACH trains.id"
+    assert _found(query, SCHEMA, rows) == [f"trains.{column}"]
+    assert _found(f"{query} HIDE trains.{column}", SCHEMA, rows) == []
+    late = Table("trains", tuple(
+        replace(one, known_at="arrived_at") if one.name == column else one for one in TRAINS.columns
+    ), ("id",), TRAINS.time)  # fmt: skip
+    masked = Schema({"stations": STATIONS, "trains": late}, SCHEMA.relations)
+    assert _found(query, masked, rows) == []
+    with snapshot_of(SCHEMA, rows) as snapshot:
+        told_of = plan(read_task(query, SCHEMA), snapshot).warnings
+    assert any(f"trains.{column} tells the label almost alone" in line and "HIDE" in line for line in told_of)
+
+
+def test_a_parents_column_and_a_number_to_predict() -> None:
+    rows = _rows(2_000, lambda row, rng: {"late": row["station_id"] == 1, "delay": row["true"]})
+    assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == ["stations.closed"]
+    twice = _rows(2_000, lambda row, rng: {"delay": row["true"], "refund": 2 * row["true"] + 1})
+    assert _found("PREDICT trains.delay FOR EACH trains.id", SCHEMA, twice) == ["trains.refund"]
+
+
+def test_too_few_seeds_say_nothing() -> None:
+    rows = _rows(ENOUGH - 1, lambda row, rng: {"delay": row["true"]})
+    assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == []
