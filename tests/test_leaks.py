@@ -88,6 +88,14 @@ def test_a_parents_column_and_a_number_to_predict() -> None:
     assert _found("PREDICT trains.delay FOR EACH trains.id", SCHEMA, twice) == ["trains.refund"]
 
 
+def test_one_class_of_several_is_told() -> None:
+    def change(row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        remark = rng.choice(["snow", "leaves", "strike"])
+        return {"remark": remark, "refund": float(remark == "strike")}
+
+    assert _found("PREDICT trains.remark FOR EACH trains.id", SCHEMA, _rows(2_000, change)) == ["trains.refund"]
+
+
 def test_too_few_seeds_say_nothing() -> None:
     rows = _rows(ENOUGH - 1, lambda row, rng: {"delay": row["true"]})
     assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == []
