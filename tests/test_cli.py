@@ -118,6 +118,27 @@ def test_plan_and_labels_agree(shop: Path, tmp_path: Path) -> None:
         assert frame["label"].mean() == pytest.approx(plan["balance"][split])
 
 
+def test_a_plan_is_shown_and_drawn(shop: Path, tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    shown = rdl("plan", CHURN, "--db", f"duckdb:///{shop}", "--html", page).stdout
+    assert shown.startswith("binary for each users: ")
+    assert "(t − 90 days, t]" in shown
+    assert page.read_text().count("<svg") == 2
+
+
+def test_parameters_are_json_or_text(shop: Path) -> None:
+    url = f"duckdb:///{shop}"
+    query = "PREDICT SUM(orders.amount, 0, :n) > :least FOR EACH users.id WHERE users.country IN :from EVERY :n days"
+    given = ["--param", "n=30", "--param", "least=2.5", "--param", 'from=["US", "DE"]']
+    plain = "PREDICT SUM(orders.amount, 0, 30) > 2.5 FOR EACH users.id WHERE users.country IN ('US','DE') EVERY 30 days"
+    assert parsed("plan", query, "--db", url, *given)["rows"] == parsed("plan", plain, "--db", url)["rows"]
+    texts = "PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id WHERE users.country = :country AS OF :now"
+    assert parsed("plan", texts, "--db", url, "--param", "country=US", "--param", "now=2024-01-31")["rows"]["train"] > 0
+    assert ":least has no value" in refused("plan", query, "--db", url, *given[:2])
+    assert "NAME=VALUE" in refused("plan", query, "--db", url, "--param", "days")
+    assert "given twice" in refused("plan", query, "--db", url, *given[:2], *given[:2])
+
+
 def test_a_run_folder_holds_all_it_should_and_no_more(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
         "run.json", "metrics.json", "model.safetensors", "statistics.json", "history.csv", "report.html"

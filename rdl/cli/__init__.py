@@ -1,0 +1,34 @@
+"""The command line: arguments, exit codes, and where the output goes. What it does stands in :mod:`rdl.pipeline`.
+
+Exit codes: 0 done, 2 the user's input is wrong (a line or two on stderr say what and what to do), 1 a fault of rdl's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from rdl.cli import looking, models
+from rdl.errors import RdlError
+
+app = typer.Typer(
+    help="Relational deep learning on any database.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+app.add_typer(looking.app)
+app.add_typer(models.app)
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    try:
+        app()
+    except RdlError as error:
+        sys.stderr.write(f"rdl: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("rdl: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

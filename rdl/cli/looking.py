@@ -1,0 +1,133 @@
+"""Commands that look: at a database, its schema, a question and its labels. None of them loads torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdl.cli.options import (
+    Db,
+    Excluded,
+    Json,
+    Names,
+    Parameters,
+    Quiet,
+    Refresh,
+    SchemaFile,
+    TaskText,
+    Url,
+    Views,
+    ask,
+    connect,
+    extract,
+    print_json,
+    say,
+    write_text,
+)
+from rdl.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def inspect(
+    url: Url,
+    schema: SchemaFile = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the inspection as a page with an ER diagram.")] = None,
+    tables: Names = None,
+    exclude: Excluded = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Tables, keys, relations, times and types: declared and inferred, with what looks wrong."""
+    found = extract(
+        connect(url, schema, tables, exclude, views=views, refresh=refresh), quiet=quiet or as_json
+    ).inspect()
+    if html is not None:
+        write_text(html, found.to_html())
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from rich.console import Console
+
+        Console().print(found)
+
+
+@app.command()
+def schema(
+    url: Url,
+    out: Annotated[Path | None, typer.Option(help="Write it to this file instead of stdout.")] = None,
+    tables: Names = None,
+    exclude: Excluded = None,
+    views: Views = None,
+) -> None:
+    """What reflection cannot know, proposed as an editable TOML."""
+    from rdl import infer, schema_file
+
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists, and may have been edited", hint="give another name, or delete it first.")
+    db = connect(url, None, tables, exclude, views=views)
+    evidence = {proposal.subject: proposal.evidence for proposal in db.proposals if not proposal.suggested}
+    text = schema_file.write(db.schema, db.declared, evidence, infer.suggestions(db.schema, db.proposals))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+
+
+@app.command()
+def plan(
+    task: TaskText,
+    db: Db,
+    param: Parameters = None,
+    schema: SchemaFile = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the plan as a page, with its pictures.")] = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """What a question means, without training: windows, rows and balance by split, warnings, SQL."""
+    bound = ask(task, db, param, schema, views=views, refresh=refresh, quiet=quiet or as_json)
+    found = bound.plan()
+    if html is not None:
+        write_text(html, found.to_html())
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(found, crop=False)
+
+
+@app.command()
+def labels(
+    task: TaskText,
+    db: Db,
+    out: Annotated[Path, typer.Option(help="The folder for train.parquet, val.parquet and test.parquet.")],
+    param: Parameters = None,
+    schema: SchemaFile = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """The labels of a task as Parquet files: the entity's own key, time and label."""
+    from rdl.folders import NewFolder
+    from rdl.query import Split
+
+    bound = ask(task, db, param, schema, views=views, refresh=refresh, quiet=quiet or as_json)
+    counts = {}
+    with NewFolder(out) as folder:
+        for split in Split:
+            frame = bound.table(split)
+            counts[split.value] = len(frame)
+            frame.to_parquet(folder / f"{split.value}.parquet")
+    if as_json:
+        print_json({"rows": counts, "out": str(out)})
+    else:
+        say(f"{out}: {', '.join(f'{name} {count:,}' for name, count in counts.items())} rows")

@@ -1,0 +1,190 @@
+"""Commands that train, judge and predict."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rdl.cli.options import (
+    Db,
+    Json,
+    Override,
+    Parameters,
+    Quiet,
+    Refresh,
+    RegimeName,
+    RunFolder,
+    SchemaFile,
+    TaskText,
+    Views,
+    ask,
+    check_split,
+    connect,
+    load,
+    names,
+    parameters,
+    print_json,
+    say,
+)
+from rdl.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    task: TaskText,
+    db: Db,
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    param: Parameters = None,
+    schema: SchemaFile = None,
+    regime: RegimeName = "seed-time",
+    model: Annotated[str, typer.Option(help="The model: sage.")] = "sage",
+    seed: Annotated[int, typer.Option(help="The seed of every random number.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    time_budget: Annotated[float | None, typer.Option(help="Minutes of training, at most.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Trains a model, keeps the best by validation, and reports it beside the baselines."""
+    from rdl.display import figures_table, watcher
+    from rdl.report import verdict
+    from rdl.run import peak_rss_mb
+
+    if model != "sage":
+        raise ConfigError(f"there is no model {model!r}", hint="there is sage.")
+    bound = connect(db, schema, views=views, refresh=refresh).task(task, parameters=parameters(param))
+    try:
+        run = bound.fit(
+            out=out, resume=resume, watch=watcher(quiet=quiet or as_json),
+            regime=regime, seed=seed, device=device, time_budget_min=time_budget,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        say(f"Interrupted. Go on with the same command and --resume; {out} was not made.")
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json(
+            {
+                "task": bound.definition.source,
+                "kind": bound.kind,
+                "regime": regime,
+                "metrics": run.metrics,
+                "baselines": run.baselines,
+                "seconds": run.seconds,
+                "peak_rss_mb": peak_rss_mb(),
+                "run": str(out),
+            }
+        )
+    elif not quiet:
+        say(f"{bound.kind} for each {bound.definition.entity}, regime {regime}")
+        say(figures_table(bound.kind, {"model": run.metrics, **run.baselines}))
+        say(verdict(bound.kind, run.metrics, run.baselines))
+        say(f"{run.seconds['total']:.0f} s; {out}/report.html shows more.")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    db: Override = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """The figures of a saved run, computed anew."""
+    check_split(split)
+    found = load(run, db, refresh=refresh, quiet=quiet or as_json)
+    if found.data_changed:
+        say("The data are not those the run was trained on: figures may differ.", style="yellow")
+    figures = found.evaluate(split)
+    if as_json:
+        print_json({"split": split, "regime": found.run.config.regime, "metrics": figures})
+    else:
+        typer.echo(f"{split}, regime {found.run.config.regime}")
+        for name, value in figures.items():
+            typer.echo(f"{name:20} {value:.6f}")
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    split: Annotated[str | None, typer.Option(help="Predict for the seeds of this split.")] = None,
+    at: Annotated[str | None, typer.Option(help="Predict as of this time (default: the newest in the data).")] = None,
+    entities: Annotated[str | None, typer.Option(help="Keys by comma, or a Parquet or CSV file of them.")] = None,
+    to: Annotated[str | None, typer.Option(help="A table of the database, or a .parquet or .csv file.")] = None,
+    if_exists: Annotated[str, typer.Option(help="fail, append or replace.")] = "fail",
+    db: Override = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Predictions for eligible entities, into a table of the same database or a file."""
+    from rdl.database.files import SUFFIXES, read_file, write_file
+
+    if split is not None:
+        check_split(split)
+    if if_exists not in ("fail", "append", "replace"):
+        raise ConfigError(f"--if-exists {if_exists!r}", hint="use fail, append or replace.")
+    if to is not None and Path(to).suffix not in SUFFIXES and (Path(to).suffix or os.sep in to):
+        raise ConfigError(f"cannot write {to!r}", hint="give a .parquet or .csv file, or the plain name of a table.")
+    found = load(run, db, refresh=refresh, quiet=quiet or as_json)
+    keys: Any = names(entities)
+    if entities is not None and Path(entities).suffix in SUFFIXES:
+        keys = read_file(entities)
+    rows = found.predict_arrow(split=split, at=at, entities=keys)
+    if keys is not None and rows.num_rows < len(keys):
+        say(f"{len(keys) - rows.num_rows} of {len(keys)} entities are not eligible then: they have no prediction.")
+    if to is None:
+        typer.echo(json.dumps(rows.to_pylist(), default=str) if as_json else rows.to_pandas().to_string(index=False))
+        return
+    if Path(to).suffix in SUFFIXES:
+        write_file(Path(to), rows, if_exists=if_exists)  # type: ignore[arg-type]
+    else:
+        found.task.db.write(to, rows, if_exists=if_exists, entity=found.task.definition.entity)
+    if as_json:
+        print_json({"rows": rows.num_rows, "to": to})
+    else:
+        say(f"{rows.num_rows:,} predictions in {to}")
+
+
+@app.command()
+def baselines(
+    task: TaskText,
+    db: Db,
+    param: Parameters = None,
+    schema: SchemaFile = None,
+    regime: RegimeName = "seed-time",
+    seed: Annotated[int, typer.Option(help="LightGBM's seed.")] = 0,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """The baselines alone: a constant, the entity's past label, LightGBM on window aggregates."""
+    from rdl.display import figures_table
+
+    bound = ask(task, db, param, schema, views=views, refresh=refresh, quiet=quiet or as_json)
+    found = bound.baselines(regime=regime, seed=seed)
+    if as_json:
+        print_json({"kind": bound.kind, "regime": regime, "baselines": found})
+    else:
+        say(figures_table(bound.kind, found))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for the shop's database and the run.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="The seed of the shop and the model.")] = 0,
+    scale: Annotated[float, typer.Option(help="The size of the shop; 1 is some 200,000 rows.")] = 1.0,
+) -> None:
+    """Builds a sample shop, trains a churn model on it, writes the scores back, and shows what to try next."""
+    from rdl.demo import run_demo
+
+    run_demo(out, seed=seed, scale=scale)

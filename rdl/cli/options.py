@@ -1,0 +1,155 @@
+"""The options that commands share, and what reads them and prints: JSON on stdout, words for people on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rdl.errors import ConfigError
+
+Url = Annotated[str, typer.Argument(metavar="URL", help="The database: sqlite:///file, duckdb:///file, folder:path, …")]
+TaskText = Annotated[
+    str, typer.Argument(metavar="TASK", help="A query in quotes, a .pql file, a RelBench task folder or name.")
+]
+Db = Annotated[str, typer.Option("--db", metavar="URL", help="The database.")]
+SchemaFile = Annotated[
+    Path | None, typer.Option("--schema", help="A schema file to merge (default: schemas/<database>.toml, if there).")
+]
+Names = Annotated[str | None, typer.Option(help="Only these tables, by comma.")]
+Excluded = Annotated[str | None, typer.Option(help="Not these tables, by comma.")]
+Views = Annotated[str | None, typer.Option(help="Also these views, by comma, as tables without keys.")]
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh",
+        help="Take only rows newer than the last time, from the tables that were only appended to; a row that was "
+        "changed in place and is older stays as it was.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on the way.")]
+RegimeName = Annotated[str, typer.Option("--regime", help="seed-time or frozen.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as made by rdl train.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="NAME=VALUE", help="The value of :NAME in the query: JSON (5, true, [1, 2]), or else text."
+    ),
+]
+Override = Annotated[str | None, typer.Option("--db", metavar="URL", help="The database, where it has moved.")]
+
+
+def connect(
+    url: str,
+    schema: Path | None,
+    tables: str | None = None,
+    exclude: str | None = None,
+    *,
+    views: str | None,
+    refresh: bool = False,
+) -> Any:
+    """The database at ``url``; lists of names come by comma."""
+    from rdl import pipeline
+
+    chosen = {"tables": names(tables), "exclude": names(exclude) or (), "views": names(views) or ()}
+    return pipeline.connect(url, schema=schema, refresh=refresh, **chosen)  # type: ignore[arg-type]
+
+
+def extract(db: Any, *, quiet: bool) -> Any:
+    """``db``, with progress shown while it is extracted."""
+    from rdl.display import watcher
+
+    with watcher(quiet=quiet) as watch:
+        db.extract(watch)
+    return db
+
+
+def ask(
+    task: str,
+    db: str,
+    param: Sequence[str] | None,
+    schema: Path | None,
+    *,
+    views: str | None,
+    refresh: bool,
+    quiet: bool,
+) -> Any:
+    """The question ``task`` on the database at ``db``, which is extracted once the question has been understood."""
+    values = parameters(param)
+    bound = connect(db, schema, views=views, refresh=refresh).task(task, parameters=values)
+    extract(bound.db, quiet=quiet)
+    return bound
+
+
+def load(run: Path, db: str | None, *, refresh: bool, quiet: bool) -> Any:
+    """The saved run on its database, extracted."""
+    from rdl import pipeline
+    from rdl.display import watcher
+
+    with watcher(quiet=quiet) as watch:
+        return pipeline.load(run, url=db, refresh=refresh, watch=watch)
+
+
+def parameters(given: Sequence[str] | None) -> dict[str, object]:
+    """The values of the query's parameters by name. Raises ConfigError where one is not NAME=VALUE, or given twice."""
+    values: dict[str, object] = {}
+    for pair in given or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"--param {pair!r}", hint="write --param NAME=VALUE, such as --param days=30.")
+        if name in values:
+            raise ConfigError(f"--param {name} is given twice", hint="a list is written as JSON: [1, 2].")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def names(text: str | None) -> list[str] | None:
+    """The names in a list by comma; None where there is none."""
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def print_json(value: Any) -> None:
+    """Prints ``value`` as one line of JSON on stdout."""
+    typer.echo(json.dumps(_finite(value), ensure_ascii=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with NaN and infinities as null, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def say(text: object, *, style: str | None = None) -> None:
+    """Tells people ``text``, on stderr."""
+    from rdl.display import console
+
+    console.print(text, style=style, highlight=False, soft_wrap=True)
+
+
+def check_split(split: str) -> None:
+    """Raises ConfigError where ``split`` is none."""
+    if split not in ("train", "val", "test"):
+        raise ConfigError(f"unknown split {split!r}", hint="use train, val or test.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes the file ``path`` whole or not at all. Raises ConfigError where that cannot be done."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
