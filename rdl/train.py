@@ -277,7 +277,4 @@ def _subset(table: TaskTable, most: int) -> TaskTable:
     """At most ``most`` seeds of ``table``, evenly spread over its order (time, then entity)."""
     if len(table) <= most:
         return table
-    kept = np.linspace(0, len(table) - 1, most).astype(np.int64)
-    return TaskTable(
-        table.entity[kept], table.time[kept], table.split[kept], table.target[kept], table.val_cut, table.test_cut
-    )
+    return table.take(np.linspace(0, len(table) - 1, most).astype(np.int64))

@@ -436,6 +436,15 @@ def test_existence_is_what_counting_says(counted: str, asked: str, every: str, p
         np.testing.assert_array_equal(getattr(tables[0].table, name), getattr(tables[1].table, name))
 
 
+def test_texts_may_hold_braces(plain: Snapshot) -> None:
+    for text in ("{0}", "{x}", "{", "}}", "%s"):
+        for form in (f"LOWER(orders.status) <> '{text}'", f"NOT orders.status CONTAINS '{text}'"):
+            table = labels.build(
+                read_task(f"PREDICT SUM(orders.amount WHERE {form}, 0, 7) FOR EACH users.id", SHOP), plain
+            )
+            assert table.target.any()
+
+
 def test_labels_spill_rather_than_run_out_of_memory(plain: Snapshot) -> None:
     with connected(plain) as connection:
         settings = "SELECT current_setting('temp_directory'), current_setting('memory_limit')"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -131,3 +132,23 @@ def labels(
         print_json({"rows": counts, "out": str(out)})
     else:
         say(f"{out}: {', '.join(f'{name} {count:,}' for name, count in counts.items())} rows")
+
+
+@app.command()
+def language(
+    topic: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOPIC", help="A part (windows), a word (MEDIAN, split at) or an error (tied-paths)."),
+    ] = None,
+) -> None:
+    """The reference of the query language, or what it says on a topic."""
+    from rdl.query.reference import find
+
+    text = find(" ".join(topic or ()))
+    if not sys.stdout.isatty():
+        typer.echo(text, nl=False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(text))

@@ -56,6 +56,8 @@ def warn(kind: Kind, parts: dict[str, TaskTable]) -> list[str]:
     if kind in (Kind.multiclass, Kind.multilabel) and len(train.classes) > _MANY_CLASSES:
         rare = int((np.bincount(train.target, minlength=len(train.classes)) < _RARE).sum())
         warnings.append(f"{len(train.classes):,} classes, {rare:,} of them in fewer than {_RARE} training labels")
+    if kind is Kind.multiclass and sorted(map(str, train.classes)) == ["0", "1"]:
+        warnings.append("the classes are 0 and 1: write … = 1 in the target to ask a binary question")
     if kind in (Kind.multiclass, Kind.multilabel) and len(test.target) and (test.target < 0).mean() > 0.01:
         warnings.append(f"{(test.target < 0).mean():.0%} of the test labels are values never seen in training")
     if kind is Kind.recommendation and len(test.target) and _unseen(test, train) > 0.1:

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 from rdl.clock import Span
 from rdl.query.expressions import Expression, ListLiteral, Literal, Name
+from rdl.query.grammar import CLAUSES, MODIFIERS, MOST_TIMEFRAMES
 from rdl.query.parser import Parser
 from rdl.query.tokens import Place, TokenKind, refuse, tokenize
-
-#: Each timeframe is a window to aggregate; more than this nobody means.
-MOST_TIMEFRAMES = 366
 
 
 @dataclass(slots=True)
@@ -53,39 +51,47 @@ def read_clauses(text: str, parameters: Mapping[str, object] | None = None) -> C
         at = parser.peek()
         if at.kind is TokenKind.end:
             return clauses
-        for words, read in _TRAILING.items():
-            if parser.accept(*words.split()):
-                if words in clauses.places:
-                    raise refuse("repeated-clause", f"a second {words}", at.place, "give each clause once.")
-                clauses.places[words] = at.place
-                read(parser, clauses)
-                break
-        else:
-            raise parser.unexpected(f"expected {', '.join(_TRAILING)} or the end")
+        clause = next((clause for clause in CLAUSES if parser.accept(*clause.words.split())), None)
+        if clause is None:
+            raise parser.unexpected(f"expected {', '.join(clause.words for clause in CLAUSES)} or the end")
+        if clause.words in clauses.places:
+            raise refuse("repeated-clause", f"a second {clause.words}", at.place, "give each clause once.")
+        clauses.places[clause.words] = at.place
+        _READERS[clause.words](parser, clauses)
 
 
 def _read_modifier(parser: Parser, clauses: Clauses) -> None:
     at = parser.peek()
-    if parser.accept("CLASSIFY"):
-        clauses.classify, clauses.places["CLASSIFY"] = True, at.place
-    elif parser.accept("RANK"):
-        parser.expect("TOP", " after RANK")
-        size = parser.peek()
-        clauses.rank, clauses.places["RANK"] = parser.integer("k of RANK TOP k"), at.place
-        if clauses.rank < 1:
-            raise refuse("bad-count", "k of RANK TOP k must be at least 1", size.place)
+    modifier = next((modifier for modifier in MODIFIERS if parser.accept(modifier.words)), None)
+    if modifier is not None:
+        clauses.places[modifier.words] = at.place
+        _READERS[modifier.words](parser, clauses)
     elif parser.accept("TOP"):
         raise refuse("top-without-rank", "TOP needs RANK before it", at.place, "write RANK TOP 10.")
-    elif parser.accept("FORECAST"):
-        size = parser.peek()
-        clauses.forecast, clauses.places["FORECAST"] = parser.integer("n of FORECAST n TIMEFRAMES"), at.place
-        if clauses.forecast < 1:
-            raise refuse("bad-count", "n of FORECAST n TIMEFRAMES must be at least 1", size.place)
-        if clauses.forecast > MOST_TIMEFRAMES:
-            message = f"n of FORECAST n TIMEFRAMES must be at most {MOST_TIMEFRAMES}"
-            raise refuse("bad-count", message, size.place, "take longer windows, or fewer of them.")
-        if not parser.accept("TIMEFRAMES"):
-            parser.expect("TIMEFRAME", "S after FORECAST n")
+
+
+def _read_classify(parser: Parser, clauses: Clauses) -> None:
+    clauses.classify = True
+
+
+def _read_rank(parser: Parser, clauses: Clauses) -> None:
+    parser.expect("TOP", " after RANK")
+    size = parser.peek()
+    clauses.rank = parser.integer("k of RANK TOP k")
+    if clauses.rank < 1:
+        raise refuse("bad-count", "k of RANK TOP k must be at least 1", size.place)
+
+
+def _read_forecast(parser: Parser, clauses: Clauses) -> None:
+    size = parser.peek()
+    clauses.forecast = parser.integer("n of FORECAST n TIMEFRAMES")
+    if clauses.forecast < 1:
+        raise refuse("bad-count", "n of FORECAST n TIMEFRAMES must be at least 1", size.place)
+    if clauses.forecast > MOST_TIMEFRAMES:
+        message = f"n of FORECAST n TIMEFRAMES must be at most {MOST_TIMEFRAMES}"
+        raise refuse("bad-count", message, size.place, "take longer windows, or fewer of them.")
+    if not parser.accept("TIMEFRAMES"):
+        parser.expect("TIMEFRAME", "S after FORECAST n")
 
 
 def _read_entity(parser: Parser, clauses: Clauses) -> None:
@@ -159,7 +165,11 @@ def _names(parser: Parser) -> tuple[Name, ...]:
     return tuple(names)
 
 
-_TRAILING: dict[str, Callable[[Parser, Clauses], None]] = {
+#: How what follows the keywords of each modifier and clause is read.
+_READERS: dict[str, Callable[[Parser, Clauses], None]] = {
+    "CLASSIFY": _read_classify,
+    "RANK": _read_rank,
+    "FORECAST": _read_forecast,
     "WHERE": _read_where,
     "ASSUMING": _read_assuming,
     "EVERY": _read_every,

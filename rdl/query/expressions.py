@@ -42,9 +42,10 @@ class ListLiteral(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Name(Expression):
-    """A dotted name as written; the last part is ``*`` for ``orders.*``."""
+    """A dotted name as written; ``orders.*`` is ``starred``, and its last part ``*``."""
 
     parts: tuple[str, ...]
+    starred: bool = False
 
     def __str__(self) -> str:
         return ".".join(self.parts)

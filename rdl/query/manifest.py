@@ -12,7 +12,8 @@ import yaml
 from rdl.clock import US_PER_DAY, US_PER_SECOND, Span
 from rdl.errors import QueryError, RdlError
 from rdl.query.expressions import ColumnRef
-from rdl.query.names import TYPES, Type
+from rdl.query.functions import Type
+from rdl.query.names import TYPES
 from rdl.query.task import Kind, LabelSql, Task
 from rdl.schema import Schema
 

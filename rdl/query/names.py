@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from rdl.clock import Span, to_datetime, to_us
 from rdl.errors import ConfigError, QueryError
@@ -28,21 +27,10 @@ from rdl.query.expressions import (
     Not,
     walk,
 )
+from rdl.query.functions import AGGREGATES, FUNCTIONS, Type
 from rdl.query.paths import choose_path, find_column, find_key, find_paths, split_table
 from rdl.query.tokens import Place, refuse
 from rdl.schema import Dtype, Relation, Schema
-
-
-class Type(StrEnum):
-    """What an expression's values are, as far as a query cares."""
-
-    number = "number"
-    text = "text"
-    boolean = "boolean"
-    time = "time"
-    list = "list"
-    unknown = "unknown"
-
 
 TYPES = {
     Dtype.boolean: Type.boolean,
@@ -56,14 +44,6 @@ TYPES = {
 }
 
 Typed = tuple[Expression, Type]
-
-_NUMERIC = ("SUM", "AVG", "STDDEV", "MEDIAN")
-_SAME_TYPE = ("MIN", "MAX", "FIRST", "LAST")
-_OF_NUMBERS = ("ABS", "ROUND", "FLOOR", "CEIL", "SQRT", "LN", "EXP", "POWER")
-_OF_TIMES = ("YEAR", "MONTH", "DAY", "HOUR")
-_ARGUMENTS = {
-    "COALESCE": (1, 99), "GREATEST": (1, 99), "LEAST": (1, 99), "NULLIF": (2, 2), "POWER": (2, 2), "ROUND": (1, 2),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +143,8 @@ class Resolver:
         """The aggregate that ``call`` means on a row of ``scope``."""
         argument = call.arguments[0]
         table = self._aggregated_table(call, argument)
-        starred = isinstance(argument, Name) and argument.parts[-1] == "*"
-        if starred and call.function not in ("COUNT", "EXISTS"):
+        starred = isinstance(argument, Name) and argument.starred
+        if starred and not AGGREGATES[call.function].stars:
             hint = f"name a column: {call.function}({table}.…)."
             raise refuse("star", "* belongs to COUNT and EXISTS alone", argument.place, hint)
         inner = replace(scope, table=table, clause=f"the filter of {call.function}")
@@ -217,12 +197,11 @@ class Resolver:
             )  # fmt: skip
 
     def _aggregate_type(self, call: Call, argument: Expression, kind: Type) -> Type:
-        if call.function in _NUMERIC and kind not in (Type.number, Type.boolean, Type.unknown):
+        rule = AGGREGATES[call.function]
+        if rule.takes is Type.number and kind not in (Type.number, Type.boolean, Type.unknown):
             message = f"{call.function} needs a number, {_written(argument)} is {_a(kind)}"
             raise refuse("not-a-number", message, _place(argument), "COUNT or COUNT_DISTINCT counts any column.")
-        if call.function in _SAME_TYPE:
-            return kind
-        return {"EXISTS": Type.boolean, "LIST_DISTINCT": Type.list}.get(call.function, Type.number)
+        return rule.gives or kind
 
     # --- values -----------------------------------------------------------------------------------------------
 
@@ -289,25 +268,26 @@ class Resolver:
         return replace(node, branches=tuple(branches), otherwise=otherwise), _one_type(kinds, node.place)
 
     def _function(self, call: Call, scope: Scope) -> Typed:
-        least, most = _ARGUMENTS.get(call.function, (1, 1))
+        rule = FUNCTIONS[call.function]
+        least, most = rule.arguments
         if not least <= len(call.arguments) <= most:
             expected = str(least) if least == most else f"{least} or more" if most > 2 else f"{least} or {most}"
             message = f"{call.function} takes {expected} arguments, not {len(call.arguments)}"
             raise refuse("arguments", message, call.place)
-        if call.function in _OF_NUMBERS:
+        if rule.takes is Type.number:
             found = tuple(self._number(argument, scope, call.function) for argument in call.arguments)
             return Function(call.function, found, place=call.place), Type.number
         typed = [self.resolve(argument, scope) for argument in call.arguments]
         found = tuple(argument for argument, _ in typed)
         kinds = [(node, kind) for node, (_, kind) in zip(call.arguments, typed, strict=True)]
         function = Function(call.function, found, place=call.place)
-        if call.function in ("LOWER", "UPPER", "LENGTH", *_OF_TIMES):
-            needed = Type.time if call.function in _OF_TIMES else Type.text
-            if kinds[0][1] not in (needed, Type.unknown):
-                message = f"{call.function} needs a {needed}, {_written(kinds[0][0])} is {_a(kinds[0][1])}"
-                raise refuse(f"not-{needed}", message, _place(kinds[0][0]))
-            return function, Type.text if call.function in ("LOWER", "UPPER") else Type.number
-        return function, _one_type(kinds, call.place)
+        if rule.takes is None or rule.gives is None:
+            return function, _one_type(kinds, call.place)
+        node, kind = kinds[0]
+        if kind not in (rule.takes, Type.unknown):
+            message = f"{call.function} needs a {rule.takes}, {_written(node)} is {_a(kind)}"
+            raise refuse("not-text" if rule.takes is Type.text else "not-time", message, _place(node))
+        return function, rule.gives
 
 
 def _literal_type(value: object) -> Type:

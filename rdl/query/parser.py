@@ -24,28 +24,14 @@ from rdl.query.expressions import (
     Negative,
     Not,
 )
+from rdl.query.functions import AGGREGATES, FUNCTIONS
+from rdl.query.grammar import COMPARISONS, CONSTANTS, INFINITE, PRODUCTS, RESERVED, SUMS, TESTS
 from rdl.query.tokens import Place, Token, TokenKind, refuse
 
-#: Functions over the rows in a window.
-AGGREGATES = (
-    "COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX", "FIRST", "LAST", "LIST_DISTINCT", "EXISTS", "STDDEV",
-    "MEDIAN",
-)  # fmt: skip
-#: Functions of values on one row.
-FUNCTIONS = (
-    "COALESCE", "NULLIF", "ABS", "ROUND", "FLOOR", "CEIL", "SQRT", "LN", "EXP", "POWER", "GREATEST", "LEAST",
-    "LOWER", "UPPER", "LENGTH", "YEAR", "MONTH", "DAY", "HOUR",
-)  # fmt: skip
-#: Words that begin or join clauses, so that no value starts with them (a table of that name is quoted or dotted).
-RESERVED = (
-    "PREDICT", "FOR", "WHERE", "ASSUMING", "EVERY", "SPLIT", "HIDE", "VIA", "AS", "CLASSIFY", "RANK", "TOP",
-    "FORECAST", "AND", "OR", "IN", "IS", "BETWEEN", "LIKE", "CONTAINS", "STARTS", "ENDS", "WHEN", "THEN", "ELSE", "END",
-)  # fmt: skip
-
-_COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 #: A whole number of more digits is read as a float, as engines do; nothing is counted that far.
 _MOST_DIGITS = 18
-_CONSTANTS: dict[str, bool | None] = {"TRUE": True, "FALSE": False, "NULL": None}
+#: Tests before whose keyword NOT may stand.
+_NEGATED = tuple(test.words.split()[0] for test in TESTS if test.negated)
 
 
 class Parser:
@@ -106,7 +92,7 @@ class Parser:
         return left
 
     def _negation(self, what: str) -> Expression:
-        if at := self.accept("NOT"):
+        if not self.peek(1).is_symbol(".") and (at := self.accept("NOT")):
             return Not(self._negation("a condition"), place=at.place)
         return self._test(what)
 
@@ -114,16 +100,16 @@ class Parser:
         left = self._sum(what)
         while True:
             at = self.peek()
-            if at.kind is TokenKind.symbol and at.text in _COMPARISONS:
+            if at.kind is TokenKind.symbol and at.text in COMPARISONS:
                 self.take()
-                left = Compare(_COMPARISONS[at.text], left, self._sum("a value"), place=at.place)
+                left = Compare(COMPARISONS[at.text], left, self._sum("a value"), place=at.place)
                 continue
             if self.accept("IS"):
                 negated = self.accept("NOT") is not None
                 self.expect("NULL", " after IS")
                 left = IsNull(left, negated, place=at.place)
                 continue
-            negated = at.is_word("NOT") and self.peek(1).is_word("IN", "BETWEEN", "LIKE", "CONTAINS", "STARTS", "ENDS")
+            negated = at.is_word("NOT") and self.peek(1).is_word(*_NEGATED)
             if negated:
                 self.take()
             tested = self._worded_test(left, negated, at.place)
@@ -138,10 +124,9 @@ class Parser:
             low = self._sum("a value")
             self.expect("AND", " between the two bounds of BETWEEN")
             return Between(left, low, self._sum("a value"), negated, place=place)
-        for test, words in (("LIKE", ("LIKE",)), ("CONTAINS", ("CONTAINS",)),
-                            ("STARTS WITH", ("STARTS", "WITH")), ("ENDS WITH", ("ENDS", "WITH"))):  # fmt: skip
-            if self.accept(*words):
-                return Like(test, left, self._sum("a text"), negated, place=place)
+        for test in TESTS:
+            if test.sql is not None and self.accept(*test.words.split()):
+                return Like(test.words, left, self._sum("a text"), negated, place=place)
         return None
 
     def items(self) -> tuple[Expression, ...]:
@@ -159,14 +144,14 @@ class Parser:
 
     def _sum(self, what: str) -> Expression:
         left = self._product(what)
-        while (at := self.peek()).is_symbol("+", "-"):
+        while (at := self.peek()).is_symbol(*SUMS):
             self.take()
             left = Arithmetic(at.text, left, self._product("a value"), place=at.place)
         return left
 
     def _product(self, what: str) -> Expression:
         left = self._signed(what)
-        while (at := self.peek()).is_symbol("*", "/", "%"):
+        while (at := self.peek()).is_symbol(*PRODUCTS):
             self.take()
             left = Arithmetic(at.text, left, self._signed("a value"), place=at.place)
         return left
@@ -192,9 +177,9 @@ class Parser:
             return Literal(_constant(token), place=token.place)
         if token.kind is TokenKind.parameter:
             return self._parameter(self.take())
-        if token.is_word(*_CONSTANTS) and not self.peek(1).is_symbol("."):
+        if token.is_word(*CONSTANTS) and not self.peek(1).is_symbol("."):
             self.take()
-            return Literal(_CONSTANTS[token.text.upper()], place=token.place)
+            return Literal(CONSTANTS[token.text.upper()], place=token.place)
         if token.is_word("CASE") and not self.peek(1).is_symbol("."):
             return self._case()
         if token.kind is TokenKind.word and self.peek(1).is_symbol("(") and not token.is_word(*RESERVED):
@@ -222,7 +207,8 @@ class Parser:
                     raise refuse("star", "* belongs to COUNT and EXISTS alone", last.place, "name a column.")
                 break
         written = first.place.snippet if first is last else _written(self._tokens, first, last)
-        return Name(tuple(parts), place=Place(first.place.line, first.place.column, written))
+        place = Place(first.place.line, first.place.column, written)
+        return Name(tuple(parts), starred=last.is_symbol("*"), place=place)
 
     def _case(self) -> Expression:
         at = self.take()
@@ -295,7 +281,7 @@ class Parser:
         at = self.peek()
         negative = self.accept("-") is not None
         self.accept("+")
-        if self.peek().is_word("INF", "INFINITY"):
+        if self.peek().is_word(*INFINITE):
             if negative and infinite:
                 self.take()
                 return None
@@ -337,7 +323,8 @@ class Parser:
 
     def _parameter(self, token: Token) -> Literal | ListLiteral:
         if token.text not in self._parameters:
-            hint = did_you_mean(token.text, self._parameters) if self._parameters else "give it as a parameter."
+            missing = f"give it: --param {token.text}=…"
+            hint = did_you_mean(token.text, self._parameters) if self._parameters else missing
             raise refuse("unknown-parameter", f"the parameter :{token.text} has no value", token.place, hint)
         value = self._parameters[token.text]
         if isinstance(value, list | tuple | set | frozenset):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rdl.clock import Span
 from rdl.query.clauses import Clauses
 from rdl.query.expressions import Aggregate, ColumnRef, Expression, Name, aggregates, own_columns
-from rdl.query.names import Resolver, Scope, Type
+from rdl.query.functions import AGGREGATES, Type
+from rdl.query.names import Resolver, Scope
 from rdl.query.paths import find_column, find_key, key_of, match_name, split_table
 from rdl.query.task import Kind, Task
 from rdl.query.timeframes import timeframes
@@ -15,7 +16,7 @@ from rdl.schema import Relation, Schema, Stype
 Cell = tuple[str, str]
 
 #: Aggregates whose value is one of the values aggregated.
-_ONE_VALUE = ("FIRST", "LAST", "MIN", "MAX")
+_ONE_VALUE = tuple(name for name, rule in AGGREGATES.items() if rule.gives is None)
 
 
 def resolve_task(clauses: Clauses, schema: Schema, source: str) -> Task:

@@ -26,16 +26,15 @@ from rdl.query.expressions import (
     RowRef,
     Value,
 )
+from rdl.query.functions import AGGREGATES, FUNCTIONS
+from rdl.query.grammar import TESTS
 from rdl.query.paths import Path
 from rdl.schema import Relation, Schema
 
 #: Names of the common table expressions that every compiled query has.
 RESERVED_TABLES = ("anchors", "eligible")
 
-_TESTS = {"LIKE": "{0} LIKE {1}", "CONTAINS": "contains({0}, {1})", "STARTS WITH": "starts_with({0}, {1})",
-          "ENDS WITH": "suffix({0}, {1})"}  # fmt: skip
-# A value that a function has no result for gives NULL, not an error in the middle of a scan.
-_GUARDED = {"SQRT": "CASE WHEN {0} >= 0 THEN SQRT({0}) END", "LN": "CASE WHEN {0} > 0 THEN LN({0}) END"}
+_TESTS = {test.words: test.sql for test in TESTS if test.sql is not None}
 
 
 def quote(name: str) -> str:
@@ -158,7 +157,8 @@ class Rows:
                 written_arguments = [self.sql(argument) for argument in arguments]
                 if name == "NUMBER":
                     return f"CAST({written_arguments[0]} AS DOUBLE)"
-                return _GUARDED.get(name, f"{name}({', '.join(written_arguments)})").format(*written_arguments)
+                guarded = FUNCTIONS[name].sql
+                return guarded.format(*written_arguments) if guarded else f"{name}({', '.join(written_arguments)})"
         raise TypeError(f"{type(node).__name__} has no SQL")
 
     def _column(self, node: ColumnRef) -> str:
@@ -173,8 +173,8 @@ class Rows:
         if self.windows is None:
             raise TypeError("an aggregate where none is allowed")
         value = f"{self.windows(node, self)}.value"
-        nothing = {"COUNT": "0", "COUNT_DISTINCT": "0", "SUM": "0", "EXISTS": "FALSE", "LIST_DISTINCT": "[]"}
-        return f"COALESCE({value}, {nothing[node.function]})" if node.function in nothing else value
+        nothing = AGGREGATES[node.function].nothing
+        return value if nothing is None else f"COALESCE({value}, {nothing})"
 
 
 def aggregate_sql(node: Aggregate, rows: Rows) -> str:
@@ -182,17 +182,4 @@ def aggregate_sql(node: Aggregate, rows: Rows) -> str:
     argument = "*" if node.argument is None else rows.sql(node.argument)
     number = f"CAST({argument} AS DOUBLE)"
     ordered = f'{argument} ORDER BY {rows.alias}."#row"'
-    return {
-        "COUNT": f"COUNT({argument})",
-        "COUNT_DISTINCT": f"COUNT(DISTINCT {argument})",
-        "EXISTS": f"COUNT({argument}) > 0",
-        "SUM": f"SUM({number})",
-        "AVG": f"AVG({number})",
-        "STDDEV": f"STDDEV_SAMP({number})",
-        "MEDIAN": f"MEDIAN({number})",
-        "MIN": f"MIN({argument})",
-        "MAX": f"MAX({argument})",
-        "FIRST": f"FIRST({ordered}) FILTER (WHERE {argument} IS NOT NULL)",
-        "LAST": f"LAST({ordered}) FILTER (WHERE {argument} IS NOT NULL)",
-        "LIST_DISTINCT": f"LIST(DISTINCT {argument}) FILTER (WHERE {argument} IS NOT NULL)",
-    }[node.function]
+    return AGGREGATES[node.function].sql.format(argument=argument, number=number, ordered=ordered)

@@ -6,7 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rdl.clock import Span, to_us
@@ -226,6 +226,7 @@ def _odd_schema(table: str, column: str) -> Schema:
 
 
 @given(st.text(min_size=1, max_size=8).filter(str.strip), st.text(min_size=1, max_size=8).filter(str.strip))
+@example("orders", "*")
 def test_quoted_names_may_be_anything(table: str, column: str) -> None:
     if column in ("key", "parent", "when"):
         return
@@ -238,7 +239,9 @@ def test_quoted_names_may_be_anything(table: str, column: str) -> None:
     assert window.argument == ColumnRef((), table, column)
 
 
-@pytest.mark.parametrize("name", ["order", "rank", "timestamp", "for", "where", "select", "top", "end", "case", "true"])
+@pytest.mark.parametrize(
+    "name", ["order", "rank", "timestamp", "for", "where", "select", "top", "end", "case", "true", "not"]
+)
 def test_reserved_words_are_names_beside_a_dot(name: str) -> None:
     task = read_task(f"PREDICT SUM({name}.{name}, 0, 7) FOR EACH {name}.key", _odd_schema(name, name))
     assert task.entity == name
