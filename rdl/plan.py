@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -163,8 +164,11 @@ class Plan:
 
     def to_html(self) -> str:
         """One page that stands alone."""
-        question = element("h1", self.task.source.strip(), kind="question")
-        return page(self.summary, question, element("p", self.summary), *self._body())
+        lines = self.task.source.strip().splitlines()
+        comment = [line.lstrip("- ") for line in takewhile(lambda line: line.startswith("--"), lines)]
+        question = element("h1", "\n".join(lines[len(comment) :]), kind="question")
+        said = element("p", " ".join(comment), kind="soft") if comment else Html()
+        return page(self.summary, question, said, element("p", self.summary), *self._body())
 
     def _body(self) -> list[Html]:
         parts = []

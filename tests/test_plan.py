@@ -80,6 +80,12 @@ def test_every_kind_is_shown(kind: str, shop: Snapshot) -> None:
     assert "body {" not in found._repr_html_()  # a notebook's own style is left alone
 
 
+def test_a_comment_is_told_apart_from_the_question(shop: Snapshot) -> None:
+    page = plan(read_task(f"-- Who leaves?\n-- Of the active.\n{CHURN}", SHOP), shop).to_html()
+    assert '<p class="soft">Who leaves? Of the active.</p>' in page
+    assert '<h1 class="question">PREDICT COUNT' in page
+
+
 def test_the_picture_puts_each_window_where_it_is(shop: Snapshot) -> None:
     lines = _printed(plan(read_task(CHURN, SHOP), shop), 100).splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("target"))
