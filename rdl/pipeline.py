@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # what trains a model is imported where one is trained: looki
 
     from rdl.graph import TemporalGraph
     from rdl.plan import Plan
+    from rdl.relbench_export import Exported
     from rdl.run import Figures, Run
 
 
@@ -134,6 +135,18 @@ class Database:
         """The question ``query``: its text, the path of a ``.pql`` file, a RelBench task folder, or, on a RelBench
         database, the name of one of its tasks. Raises QueryError."""
         return BoundTask(self, self._read(query, parameters), parameters)
+
+    def to_relbench(
+        self, folder: str | os.PathLike[str], tasks: Mapping[str, Any] | Sequence[Any] = (), *, val: object = None,
+        test: object = None,
+    ) -> Exported:  # fmt: skip
+        """Writes the database as the RelBench data set ``folder``, with ``tasks`` whose labels RelBench makes itself:
+        :mod:`rdl.relbench_export` says how. They are whatever :meth:`task` takes or gives, by name or as a list. Raises
+        ConfigError and QueryError."""
+        from rdl.relbench_export import export, named
+
+        asked = {k: (t if isinstance(t, BoundTask) else self.task(t)).definition for k, t in named(tasks).items()}
+        return export(self.snapshot, asked, Path(folder), val=val, test=test)
 
     def _read(self, query: str | os.PathLike[str], parameters: Mapping[str, object] | None) -> Task:
         text = os.fspath(query)

@@ -52,11 +52,11 @@ def rdl(*words: str | Path, cwd: Path | None = None, code: int = 0) -> Done:
 
 
 def refused(*words: str | Path, cwd: Path | None = None) -> str:
-    """The error of a command that a user's mistake ends: exit code 2, one to four short lines, no traceback."""
+    """The error of a command that a user's mistake ends: exit code 2, one to five short lines, no traceback."""
     done = rdl(*words, cwd=cwd, code=2)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    assert 1 <= len(done.stderr.strip().splitlines()) <= 4, done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 5, done.stderr
     return done.stderr
 
 
@@ -137,6 +137,23 @@ def test_parameters_are_json_or_text(shop: Path) -> None:
     assert ":least has no value" in refused("plan", query, "--db", url, *given[:2])
     assert "NAME=VALUE" in refused("plan", query, "--db", url, "--param", "days")
     assert "given twice" in refused("plan", query, "--db", url, *given[:2], *given[:2])
+
+
+def test_an_export_is_read_again_with_the_same_labels(shop: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shop"
+    found = parsed("export", f"churn={CHURN}", "--db", f"duckdb:///{shop}", "--out", out)
+    assert found["tables"]["orders"] > 0
+    assert found["tasks"]["churn"] == parsed("plan", CHURN, "--db", f"duckdb:///{shop}")["rows"]
+    assert parsed("plan", "churn", "--db", f"relbench:{out}")["rows"] == found["tasks"]["churn"]
+    assert "exists" in refused("export", f"churn={CHURN}", "--db", f"duckdb:///{shop}", "--out", out)
+    assert "--param" in refused("export", "PREDICT :x FOR EACH users", "--db", f"duckdb:///{shop}", "--out", out)
+
+
+def test_the_language_is_told_by_topic() -> None:
+    whole, part = rdl("language").stdout, rdl("language", "windows").stdout
+    assert part.startswith("## Windows")
+    assert part in whole
+    assert "did you mean 'median'" in refused("language", "medan")
 
 
 def test_a_run_folder_holds_all_it_should_and_no_more(run: Path) -> None:

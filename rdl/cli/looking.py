@@ -23,6 +23,7 @@ from rdl.cli.options import (
     ask,
     connect,
     extract,
+    parameters,
     print_json,
     say,
     write_text,
@@ -132,6 +133,35 @@ def labels(
         print_json({"rows": counts, "out": str(out)})
     else:
         say(f"{out}: {', '.join(f'{name} {count:,}' for name, count in counts.items())} rows")
+
+
+@app.command()
+def export(
+    db: Db,
+    out: Annotated[Path, typer.Option(help="The RelBench data set, a folder to make.")],
+    tasks: Annotated[
+        list[str] | None, typer.Argument(metavar="TASK", help="As for rdl labels, any number; NAME=TASK names one.")
+    ] = None,
+    val: Annotated[str | None, typer.Option(help="When validation begins (default: as the tasks say).")] = None,
+    test: Annotated[str | None, typer.Option(help="When test begins (default: as the tasks say).")] = None,
+    param: Parameters = None,
+    schema: SchemaFile = None,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """The database as a RelBench data set, with tasks whose labels RelBench makes itself."""
+    from rdl.relbench_export import named
+
+    values = parameters(param)
+    data = connect(db, schema, views=views, refresh=refresh)
+    asked = {name: data.task(task, parameters=values) for name, task in named(tasks or ()).items()}
+    found = extract(data, quiet=quiet or as_json).to_relbench(out, asked, val=val, test=test)
+    if as_json:
+        print_json({"out": str(out), "tables": found.tables, "tasks": found.tasks})
+    else:
+        say(f"{out}: {len(found.tables)} tables, {len(found.tasks)} tasks")
 
 
 @app.command()

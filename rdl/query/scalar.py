@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -45,6 +46,12 @@ def quote(name: str) -> str:
 def table_sql(name: str) -> str:
     """The view of the table ``name``, also where it is called like a common table expression of ours."""
     return f"main.{quote(name)}" if name.casefold() in RESERVED_TABLES else quote(name)
+
+
+def indented(sql: str) -> str:
+    """``sql`` two blanks further to the right; what stands in quotes, line breaks included, stays as it is."""
+    quoted_or_break = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|\n""")
+    return "  " + quoted_or_break.sub(lambda found: found[1] or "\n  ", sql)
 
 
 def value_sql(value: Value) -> str:

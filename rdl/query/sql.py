@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from textwrap import indent
 
 from rdl.clock import Span, to_datetime
 from rdl.query.expressions import Aggregate, Compare, Expression, Literal, Logic
 from rdl.query.rewrite import ask_existence, is_settled, list_rows, reads_own_row
-from rdl.query.scalar import Rows, aggregate_sql, quote, table_sql, value_sql
+from rdl.query.scalar import Rows, aggregate_sql, indented, quote, table_sql, value_sql
 from rdl.query.task import Kind, Task
 from rdl.query.timeframes import timeframes
 from rdl.schema import Schema
@@ -18,11 +17,16 @@ from rdl.schema import Schema
 
 @dataclass(slots=True)
 class Compiler:
-    """Compiles ``task``. ``anchors`` are the times (µs) t, ascending; None: each row's own time."""
+    """Compiles ``task``. ``anchors`` are the times (µs) t, ascending; None: each row's own time.
+
+    ``times`` is the SQL of a relation with a column ``"time"``, each once, to read the anchors from instead of listing
+    them; it may hold some of them only.
+    """
 
     task: Task
     schema: Schema
     anchors: Sequence[int] | None
+    times: str | None = None
     _tables: list[tuple[str, str]] = field(default_factory=list)
     _named: dict[tuple[Aggregate, bool], str] = field(default_factory=dict)
     _offsets: dict[Span, str] = field(default_factory=dict)
@@ -172,7 +176,7 @@ class Compiler:
         )
         return (
             "SELECT CAST(UNNEST(range(first, LEAST(last + 1, next))) AS INTEGER) AS n, entity, TRUE AS value\n"
-            f"FROM (\n{indent(seen, '  ')}\n)"
+            f"FROM (\n{indented(seen)}\n)"
         )
 
     def _is_tiled(self, node: Aggregate) -> bool:
@@ -216,12 +220,20 @@ class Compiler:
     # --- the whole --------------------------------------------------------------------------------------------
 
     def _with(self, select: str) -> str:
-        parts = [f"{quote(name)} AS (\n{indent(body, '  ')}\n)" for name, body in self._tables]
+        parts = [f"{quote(name)} AS (\n{indented(body)}\n)" for name, body in self._tables]
         if self.anchors is not None:
             columns = ", ".join(['"time"', "n", *self._offsets.values()])
-            values = ",\n".join(f"  ({', '.join(self._bounds(*anchor))})" for anchor in enumerate(self.anchors))
-            parts.insert(0, f"anchors({columns}) AS (VALUES\n{values}\n)")
+            parts.insert(0, f"anchors({columns}) AS {self._anchors(self.anchors)}")
         return f"WITH {', '.join(parts)}\n{select}"
+
+    def _anchors(self, anchors: Sequence[int]) -> str:
+        """The anchors with their numbers and the times that windows reach from each."""
+        if self.times is None:
+            values = ",\n".join(f"  ({', '.join(self._bounds(*anchor))})" for anchor in enumerate(anchors))
+            return f"(VALUES\n{values}\n)"
+        bounds = [f'"time" + INTERVAL ({span.count}) {span.unit.upper()}' for span in self._offsets]
+        columns = ", ".join(['"time"', '(row_number() OVER (ORDER BY "time") - 1)::INTEGER', *bounds])
+        return f"MATERIALIZED (\n  SELECT {columns}\n  FROM {self.times}\n)"
 
     def _bounds(self, number: int, anchor: int) -> list[str]:
         bounds = [value_sql(to_datetime(span.after(anchor))) for span in self._offsets]
