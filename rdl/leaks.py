@@ -112,7 +112,8 @@ def _explained(kind: Kind, target: npt.NDArray[np.float64], codes: Codes) -> flo
         return float(1 - np.square(value[judged] - means[codes[judged]]).sum() / before) if before > 0 else 0.0
 
     if kind is Kind.regression:
-        return gain(target, rounded=False)
+        with np.errstate(all="ignore"):  # squares of huge numbers
+            return float(np.nan_to_num(gain(target, rounded=False)))
     classes, labels = np.unique(target, return_inverse=True)
     commonest = np.argsort(-np.bincount(labels), kind="stable")[: 1 if len(classes) == 2 else CLASSES]
     return max(gain((labels == number).astype(np.float64), rounded=True) for number in commonest)

@@ -5,8 +5,8 @@ notebook and a browser as a page with the picture of its windows.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
@@ -21,13 +21,15 @@ from rdl.page import Html, bullets, element, fragment, page
 from rdl.page import table as html_table
 from rdl.problems import percent, plural, some
 from rdl.query.balance import Balance, balance, warn
-from rdl.query.expressions import Expression, aggregates, own_columns
+from rdl.query.expressions import Aggregate, ColumnRef, Expression, aggregates, own_columns, walk
 from rdl.query.task import SPLITS, Kind, Split, Task, TaskTable
 from rdl.schema import Schema
 from rdl.snapshot import Snapshot
 from rdl.windows import Window, seeds_line, windows_grid, windows_of
 
-_FEW_ROWS, _MANY_ANCHORS, _FRAMES_SHOWN = 20, 10_000, 8
+_FEW_ROWS, _MANY_ANCHORS = 20, 10_000
+#: So many timeframes and keys are written out.
+_FRAMES_SHOWN, _KEYS_SHOWN = 8, 5
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -153,11 +155,22 @@ class Plan:
             facts.append(("inputs", "all rows strictly older than the row itself, its parents, and its own columns"))
         else:
             facts.append(("inputs", "all rows with time ≤ t"))
+        facts += [("predicts", self._asked_of())] if self._asked_of() else []
         facts += [("masked", f"{', '.join(self.masked)}: read on strictly older rows only")] if self.masked else []
         facts += [("hidden", ", ".join(self.hidden))] if self.hidden else []
         facts += [("dropped", f"{plural(self.dropped, 'row')} with an unknown label")] if self.dropped else []
         censored = f"{plural(self.censored, 'anchor')} with a window that the data do not cover"
         return facts + ([("censored", censored)] if self.censored else [])
+
+    def _asked_of(self) -> str:
+        """Whom and when predictions are made for, where the query says so."""
+        task, parts = self.task, []
+        if task.entities is not None:
+            more = len(task.entities) - _KEYS_SHOWN
+            shown = ", ".join(map(repr, task.entities[:_KEYS_SHOWN]))
+            parts.append(f"{task.entity} {shown}{f' and {more:,} more' if more > 0 else ''}")
+        parts += [f"as of {clock.format_time(task.as_of)}"] if task.as_of is not None else []
+        return ", ".join(parts)
 
     def _repr_html_(self) -> str:
         return fragment(element("h3", self.summary), *self._body())
@@ -198,6 +211,7 @@ def plan(task: Task, snapshot: Snapshot, proposals: Sequence[Proposal] = ()) -> 
     warnings = [*task.warnings, *found.warnings, *_warnings(task, parts, sum(anchors), found.dropped)]
     warnings += [f"{teller}: HIDE {teller.table}.{teller.column} if it was not known then"
                  for teller in tellers(task, found.table, snapshot)]  # fmt: skip
+    warnings += [*_predicted(task, snapshot, found.table), *_told_by_time(task, snapshot.schema)]
     warnings += [*_suspects(task, snapshot.schema, proposals), *_timeless(snapshot.schema)]
     return Plan(
         task,
@@ -221,11 +235,10 @@ def _cells(cells: frozenset[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _paths(task: Task) -> tuple[str, ...]:
-    """How each aggregate, filters included, reaches the row it belongs to, and each column read through keys."""
+    """How each aggregate reaches the row it belongs to, and each column that is read through keys, filters included."""
     asked: tuple[Expression | None, ...] = (task.target, task.where, task.assuming)
-    walked = [window.relations for node in asked for window in aggregates(node)]
-    walked += [column.relations for node in asked for column in own_columns(node)]
-    return tuple(dict.fromkeys(", ".join(map(str, relations)) for relations in walked if relations))
+    found = [node for root in asked for node in walk(root) if isinstance(node, Aggregate | ColumnRef)]
+    return tuple(dict.fromkeys(", ".join(map(str, node.relations)) for node in found if node.relations))
 
 
 def _warnings(task: Task, parts: Mapping[str, TaskTable], anchors: int, dropped: int) -> list[str]:
@@ -249,6 +262,34 @@ def _warnings(task: Task, parts: Mapping[str, TaskTable], anchors: int, dropped:
     if task.assuming is not None:
         warnings.append("ASSUMING keeps only rows whose future fulfils it: all figures hold under that condition")
     return warnings
+
+
+def _predicted(task: Task, snapshot: Snapshot, table: TaskTable) -> Iterator[str]:
+    """What is odd about whom and when predictions are made for."""
+    if task.entities is not None:
+        missing = int((snapshot.row_of(task.entity, list(task.entities)) < 0).sum())
+        if missing:
+            yield f"{missing:,} of the {plural(len(task.entities), 'key')} to predict for are not in {task.entity}"
+    if task.as_of is None or not len(table):
+        return
+    newest = labels.newest(replace(task, as_of=None), snapshot)
+    if task.as_of > newest:
+        yield f"AS OF {clock.format_time(task.as_of)} is later than all data, which end at {clock.format_time(newest)}"
+    learned = table.time[table.split < SPLITS.index(Split.test)]
+    if task.horizon is not None and len(learned) and task.horizon.after(int(learned.max())) > task.as_of:
+        yield (
+            f"training and validation read labels from after AS OF {clock.format_time(task.as_of)}: "
+            "a SPLIT AT before it keeps the model from what was not known then"
+        )
+
+
+def _told_by_time(task: Task, schema: Schema) -> Iterator[str]:
+    """A warning where all that a row-level target reads is the time at which it is asked, which the model knows."""
+    time, own = schema[task.entity].time, own_columns(task.target)
+    if time is None or time.through or not (task.row_level and own):
+        return
+    if all((column.table, column.column) == (task.entity, time.column) for column in own):
+        yield f"the target reads only {task.entity}.{time.column}, the time at which it is asked: it is known then"
 
 
 def _suspects(task: Task, schema: Schema, proposals: Sequence[Proposal]) -> list[str]:

@@ -98,15 +98,18 @@ def extent(windows: Sequence[Window]) -> tuple[float, float]:
 
 def windows_grid(windows: Sequence[Window], width: int, *, row_level: bool) -> Grid:
     """A line a window, in ``width`` letters: what it reads, where it lies around t, and its bounds in words."""
-    named = max(len(window.text) for window in windows)
-    bounds = max(len(str(window)) for window in windows)
-    drawn = max(LEAST, min(MOST, width - 8 - 2 - named - 2 - 2 - bounds))
+    clause, bounds = (max(map(len, texts)) for texts in ((CLAUSES[w.clause] for w in windows), map(str, windows)))
+    longest = max(8, width - clause - LEAST - 3 * 2)  # what is left for the names of aggregates
+    named = min(longest, max(len(window.text) for window in windows))
+    room = width - clause - named - 3 * 2
+    bounded = room >= LEAST + 2 + bounds  # else there is no room for the bounds in words
+    drawn = max(LEAST, min(MOST, room - 2 - bounds if bounded else room))
     low, high = extent(windows)
     scale = (drawn - 1) / (high - low)
     now = round(-low * scale)
     grid = Grid(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("", "", Text(" " * now + "t", style="bold"), ""):
-        grid.add_column(title, no_wrap=True, overflow="ellipsis")
+        grid.add_column(title, no_wrap=True)
     for window in windows:
         first, *ends = (round((max(edge, low) - low) * scale) for edge in window.edges)
         cells = [" "] * drawn
@@ -119,9 +122,11 @@ def windows_grid(windows: Sequence[Window], width: int, *, row_level: bool) -> G
             cells[0] = "┅"
         style = "blue" if window.edges[-1] <= 0 else "yellow"
         bar = Text("".join(cells)[:drawn], style=style)
-        grid.add_row(CLAUSES[window.clause], Text(window.text), bar, Text(str(window), style="dim"))
+        said = Text(str(window) if bounded else "", style="dim")
+        text = window.text if len(window.text) <= named else f"{window.text[: named - 1]}…"
+        grid.add_row(CLAUSES[window.clause], Text(text), bar, said)
     if row_level:
-        grid.add_row("target", Text("the row itself"), Text(" " * now + "●", style="yellow"), Text("at t", style="dim"))
+        grid.add_row("target", Text("the row itself"), Text(" " * now + "●", style="yellow"), "")
     return grid
 
 

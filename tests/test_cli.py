@@ -139,6 +139,12 @@ def test_parameters_are_json_or_text(shop: Path) -> None:
     assert "given twice" in refused("plan", query, "--db", url, *given[:2], *given[:2])
 
 
+def test_a_query_may_be_longer_than_any_path(shop: Path) -> None:
+    numbers = ", ".join(map(str, range(18, 3_000)))
+    query = f"PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.age IN ({numbers})"
+    assert parsed("plan", query, "--db", f"duckdb:///{shop}")["rows"]["train"] > 0
+
+
 def test_an_export_is_read_again_with_the_same_labels(shop: Path, tmp_path: Path) -> None:
     out = tmp_path / "shop"
     found = parsed("export", f"churn={CHURN}", "--db", f"duckdb:///{shop}", "--out", out)

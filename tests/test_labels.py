@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdl import labels
-from rdl.clock import Span, to_datetime, to_us
+from rdl.clock import US_PER_DAY, Span, to_datetime, to_us
 from rdl.errors import QueryError
 from rdl.labels.running import connected
 from rdl.plan import plan as plan_of
@@ -250,6 +250,18 @@ def test_uncovered_windows_are_censored(plain: Snapshot) -> None:
     # Validation: 10 days hold 4 anchors with a whole week. Test: 20 days of data hold 13 anchors, the end included.
     assert (plan.anchors["val"], plan.anchors["test"]) == (4, 13)
     assert plan.censored == 6 + 7
+
+
+@pytest.mark.parametrize("cuts", ["'2050-01-01', '2051-01-01'", "'1950-01-01', '1951-01-01'"])
+def test_no_label_is_told_from_no_data(cuts: str, plain: Snapshot) -> None:
+    """A window after the last row, or an anchor before the first, is no window without rows: nobody knows."""
+    task = read_task(f"PREDICT COUNT(orders.*, 0, 7) = 0 FOR EACH users.id EVERY 1 week SPLIT AT {cuts}", SHOP)
+    start, end = to_us(START), to_us(START + 60 * DAY)
+    timeline = lay_anchors(task, start, end)
+    assert all(start <= anchor and anchor + 7 * US_PER_DAY <= end for anchor in timeline.all)
+    assert timeline.censored > 1_000
+    late = read_task("PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id SPLIT AT '2024-03-01', '2024-03-20'", SHOP)
+    assert plan_of(late, plain).rows["val"] == 0
 
 
 def test_months_follow_the_calendar() -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from rdl.clock import Span
+from rdl.errors import ConfigError
 from rdl.infer import Proposal
 from rdl.plan import Plan, plan
 from rdl.query import read_task
@@ -115,6 +116,29 @@ def test_a_row_level_question_says_what_is_masked(shop: Snapshot) -> None:
     told = repr(found)
     assert "masked   impressions.clicked: read on strictly older rows only" in told
     assert "each at its own time" in told
+
+
+def test_whom_and_when_it_predicts_is_told(shop: Snapshot) -> None:
+    query = "PREDICT COUNT(orders.*, 0, 30) FOR users.id IN (1, 4, 999) AS OF"
+    found = plan(read_task(f"{query} '2022-06-30'", SHOP), shop)
+    assert "predicts  users 1, 4, 999, as of 2022-06-30" in repr(found)
+    told = "\n".join(found.warnings)
+    assert "1 of the 3 keys to predict for are not in users" in told
+    assert "training and validation read labels from after AS OF 2022-06-30" in told
+    later = "\n".join(plan(read_task(f"{query} '2099-01-01'", SHOP), shop).warnings)
+    assert "AS OF 2099-01-01 is later than all data" in later
+    with pytest.raises(ConfigError, match="mixed or unknown types"):
+        plan(read_task("PREDICT COUNT(orders.*, 0, 30) FOR users.id IN (1, 'x')", SHOP), shop)
+
+
+def test_a_label_that_the_time_tells_is_warned_of(shop: Snapshot) -> None:
+    told = plan(read_task("PREDICT MONTH(orders.created_at) = 12 FOR EACH orders", SHOP), shop).warnings
+    assert any("reads only orders.created_at, the time at which it is asked" in line for line in told)
+
+
+def test_paths_of_filters_are_told(shop: Snapshot) -> None:
+    found = plan(read_task("PREDICT COUNT(orders.* WHERE items.price > 3, 0, 30) FOR EACH users.id", SHOP), shop)
+    assert found.path == ("orders.user_id → users.id", "orders.item_id → items.id")
 
 
 def test_suspects_within_reach_are_warned_of(shop: Snapshot) -> None:

@@ -17,8 +17,8 @@ MOST_ANCHORS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Anchor times (µs) by split, each ascending; ``censored`` counts those whose window is not covered: it reaches
-    past the begin of the next split, or past the end of the data."""
+    """Anchor times (µs) by split, each ascending; ``censored`` counts those whose window is not covered: they lie
+    before the data begin, or it reaches past the begin of the next split or past the end of the data."""
 
     val_cut: int
     test_cut: int
@@ -37,7 +37,8 @@ def lay_anchors(task: Task, start_us: int, end_us: int) -> Timeline:
     """The anchors of a task over windows, whose data begin at ``start_us`` and end at ``end_us``.
 
     Test begins one window before the end and validation one window (at least EVERY) before that, unless SPLIT AT
-    says. Training anchors step back from one window before validation while they are not before the data begin.
+    says. Training anchors step back from one window before validation while they are not before the data begin. An
+    anchor whose window the data do not cover is left out of any split: no label can be told from no data.
     Raises QueryError where there are too many anchors or times leave the calendar.
     """
     horizon = task.horizon or Span(0)
@@ -51,14 +52,17 @@ def lay_anchors(task: Task, start_us: int, end_us: int) -> Timeline:
         train = _steps(horizon.after(val_cut, -1), Span(-every.count, every.unit), start_us)
         val = _steps(val_cut, every, test_cut - 1)
         test = _steps(test_cut, every, end_us)
-        covered_val = tuple(anchor for anchor in val if horizon.after(anchor) <= test_cut)
-        covered_test = tuple(anchor for anchor in test if horizon.after(anchor) <= end_us)
+        laid = ((train[::-1], val_cut), (val, test_cut), (test, end_us))
+        covered = [
+            tuple(anchor for anchor in anchors if anchor >= start_us and horizon.after(anchor) <= min(until, end_us))
+            for anchors, until in laid
+        ]
     except ConfigError as error:
         raise QueryError(f"the anchors cannot be laid: {error.message}", kind="anchors", hint=error.hint) from None
     except (ValueError, OverflowError):
         raise QueryError(f"windows of {horizon} leave the calendar", kind="anchors") from None
-    censored = len(val) + len(test) - len(covered_val) - len(covered_test)
-    return Timeline(val_cut, test_cut, train[::-1], covered_val, covered_test, censored)
+    censored = len(train) + len(val) + len(test) - sum(map(len, covered))
+    return Timeline(val_cut, test_cut, covered[0], covered[1], covered[2], censored)
 
 
 def lay_manifest_anchors(task: Task, sql: LabelSql, start_us: int, end_us: int) -> Timeline:
