@@ -422,6 +422,16 @@ def test_rows_end_and_columns_become_known() -> None:
         known = labels.build(read_task(query, schema), snapshot)
         first = {int(row): to_datetime(known.time[known.entity == row].min()) for row in set(known.entity)}
         assert first == {0: START + 10 * DAY, 1: START + 11 * DAY}
+    columns = tuple(
+        replace(column, known_at="delivered_at") if column.name == "user_id" else column for column in orders.columns
+    )
+    schema = Schema({**SHOP.tables, "orders": replace(orders, columns=columns)}, SHOP.relations)
+    with snapshot_of(schema, rows) as snapshot:  # a key is walked from the time on at which it is known
+        for where in ("orders.user_id IS NOT NULL", "users.joined_at IS NOT NULL"):
+            query = f"PREDICT COUNT(reviews.*, 0, 1) FOR EACH orders.id WHERE {where} {cut}"
+            known = labels.build(read_task(query, schema), snapshot)
+            first = {int(row): to_datetime(known.time[known.entity == row].min()) for row in set(known.entity)}
+            assert first == {0: START + 10 * DAY, 1: START + 11 * DAY}, where
 
 
 @pytest.mark.parametrize("every", ["1 day", "1 week"])

@@ -74,6 +74,13 @@ def row_column(schema: Schema, relation: Relation) -> str:
     return quote(name if first == relation else f"{name}→{relation.parent}")
 
 
+def late_keys(schema: Schema, relation: Relation) -> tuple[str, ...]:
+    """The columns of the child that say when its key became known; none where it was with its row."""
+    child = schema[relation.child]
+    told = (child.told_by(child[column]) for column in relation.key)
+    return tuple(dict.fromkeys(column for column in told if column is not None))
+
+
 @dataclass(slots=True)
 class Rows:
     """Rows of ``table`` under an ``alias``, each at a time (the SQL expression ``time``), and what is joined to them.
@@ -97,7 +104,7 @@ class Rows:
     def parent(self, path: Path, *, known: bool) -> str:
         """The alias of the row reached through ``path``, joined where it is not yet; NULLs where there is none.
 
-        Where ``known``, only a parent whose own time is not after the row's is joined.
+        Where ``known``, only a parent is joined whose own time is not after the row's, and over a key known by then.
         """
         if not path:
             return self.alias
@@ -107,6 +114,8 @@ class Rows:
             condition = f'{alias}."#row" = {child}.{row_column(self.schema, step)}'
             if known and self.schema[step.parent].time is not None:
                 condition += f' AND {alias}."#time" <= {self.time}'
+            for told in late_keys(self.schema, step) if known else ():
+                condition += f" AND {child}.{quote(told)} <= {self.time}"
             self.joins.append(f"LEFT JOIN {table_sql(step.parent)} {alias} ON {condition}")
             self.parents[path, known] = alias
         return self.parents[path, known]
