@@ -34,6 +34,8 @@ US_PER_DAY = 86_400 * US_PER_SECOND
 _FIXED = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 UNITS = (*_FIXED, *_MONTHS)
+#: Those that have no fixed length.
+CALENDAR = tuple(_MONTHS)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 

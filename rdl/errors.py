@@ -25,6 +25,10 @@ class RdlError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\nHint: {self.hint}" if self.hint else self.message
 
+    def to_json(self) -> dict[str, object]:
+        """The error as JSON values: its class, ``message`` and ``hint`` (None: there is none)."""
+        return {"error": type(self).__name__, "message": self.message, "hint": self.hint}
+
 
 class DatabaseError(RdlError):
     """A database cannot be reached, read or written."""
@@ -46,7 +50,8 @@ class QueryError(RdlError):
     """A predictive query cannot be read or has no meaning on this schema.
 
     ``line`` and ``column`` count from 1 and point at the first character of ``snippet`` in the query's text;
-    ``kind`` is a stable name for the sort of mistake (``unknown-column``, ``tied-paths``, …).
+    ``kind`` is a stable name for the sort of mistake (``unknown-column``, ``tied-paths``, …). ``instead`` holds what
+    may stand in place of ``snippet``, the likeliest first; ``corrected`` is the query that would work, where known.
     """
 
     def __init__(
@@ -59,9 +64,17 @@ class QueryError(RdlError):
         snippet: str = "",
         text: str = "",
         hint: str | None = None,
+        instead: tuple[str, ...] = (),
+        corrected: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.kind, self.line, self.column, self.snippet, self.text = kind, line, column, snippet, text
+        self.instead, self.corrected = instead, corrected
+
+    def to_json(self) -> dict[str, object]:
+        """The error as JSON values, with its kind, its place, what stands there, and the query that would work."""
+        place = {"line": self.line, "column": self.column, "snippet": self.snippet} if self.text else {}
+        return {**super().to_json(), "kind": self.kind, **place, "corrected": self.corrected}
 
     def __str__(self) -> str:
         lines = self.text.splitlines()
@@ -69,7 +82,12 @@ class QueryError(RdlError):
         if 0 < self.line <= len(lines):
             mark = "^" * max(1, len(self.snippet.splitlines()[0]) if self.snippet else 1)
             where += f"\n  {lines[self.line - 1]}\n  {' ' * (self.column - 1)}{mark}"
-        return f"{where}\nHint: {self.hint}" if self.hint else where
+        if self.hint:
+            where += f"\nHint: {self.hint}"
+        if self.corrected:
+            changed = [line for line in self.corrected.splitlines() if line not in lines]
+            where += "\nThis works: " + "\n            ".join(changed)
+        return where
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:

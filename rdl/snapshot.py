@@ -117,9 +117,10 @@ class Snapshot:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A new in-memory DuckDB connection in which every table is a view by its own name.
 
-        A view has the table's own columns, ``"#row"`` BIGINT (row number), ``"#time"`` TIMESTAMP (NULL where timeless
-        or unknown) and for each relation from it ``"#" || '+'.join(key)`` BIGINT: the parent's row number, NULL where
-        none. Of several relations over the same key the first has that name, a further one ``"#key→parent"``.
+        A view has the table's own columns (a foreign key of one column is NULL where it names no row), ``"#row"``
+        BIGINT (row number), ``"#time"`` TIMESTAMP (NULL where timeless or unknown) and for each relation from it
+        ``"#" || '+'.join(key)`` BIGINT: the parent's row number, NULL where none. Of several relations over the same
+        key the first has that name, a further one ``"#key→parent"``.
         Raises SchemaError where two names differ by case only, which DuckDB cannot tell apart.
         """
         _refuse_alike("tables", list(self.schema.tables))
@@ -133,14 +134,32 @@ class Snapshot:
             source = self._sources[name]
             connection.register(f"{prefix}{number}", source)
             own = set(self._arrow[name].column_names) | {"#row", "#time"}
+            keys = self._keys(name)
             shown = [
-                quote(column) if column in own else f"CAST({quote(column)} AS BIGINT) AS {quote(column)}"
+                f"CASE WHEN {keys[column]} THEN {quote(column)} END AS {quote(column)}" if column in keys
+                else quote(column) if column in own else f"CAST({quote(column)} AS BIGINT) AS {quote(column)}"
                 for column in source.column_names
-            ]
+            ]  # fmt: skip
             connection.execute(
                 f"CREATE VIEW {quote(name)} AS SELECT {', '.join(shown)} FROM {quote(f'{prefix}{number}')}"
             )
         return connection
+
+    def _links(self, table: str) -> dict[Relation, str]:
+        """The name, in the view of ``table``, of the parent's row number, by relation."""
+        names: dict[Relation, str] = {}
+        for relation in self.schema.relations_from(table):
+            name = "#" + "+".join(relation.key)
+            names[relation] = f"{name}→{relation.parent}" if name in names.values() else name
+        return names
+
+    def _keys(self, table: str) -> dict[str, str]:
+        """SQL for whether a foreign key names a row, by its only column; not where that is in the primary key too."""
+        found: dict[str, list[str]] = {}
+        for relation, link in self._links(table).items():
+            if len(relation.key) == 1 and relation.key[0] not in self.schema[table].primary_key:
+                found.setdefault(relation.key[0], []).append(f"{quote(link)} IS NOT NULL")
+        return {key: " OR ".join(tests) for key, tests in found.items()}
 
     def _source(self, table: str) -> pa.Table:
         """The table's own columns, its row numbers, its time and its parents as one Arrow table."""
@@ -151,10 +170,8 @@ class Snapshot:
             "#row": pa.array(np.arange(len(times))),
             "#time": pa.array(times, mask=unknown if unknown.any() else None).view(pa.timestamp("us")),
         }
-        for relation in self.schema.relations_from(table):
-            name, parent = "#" + "+".join(relation.key), self._parent[relation]
-            if name in added:
-                name += f"→{relation.parent}"
+        for relation, name in self._links(table).items():
+            parent = self._parent[relation]
             none = parent < 0
             added[name] = pa.array(parent, mask=none if none.any() else None)
         _refuse_alike(f"columns of table {table!r}", [*names, *added])

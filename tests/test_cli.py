@@ -253,6 +253,19 @@ def test_mistakes_in_a_task_are_placed(shop: Path, run: Path, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
+def test_a_mistake_is_told_to_programs_too(shop: Path) -> None:
+    query = "PREDICT SUM(orders.amont, 0, 7) FOR EACH users.id"
+    done = rdl("plan", query, "--db", f"duckdb:///{shop}", "--json", code=2)
+    told = json.loads(done.stdout)
+    assert (told["error"], told["kind"], told["line"], told["column"]) == ("QueryError", "unknown-column", 1, 13)
+    assert told["snippet"] == "orders.amont"
+    assert told["corrected"] == query.replace("amont", "amount")
+    assert "did you mean" in done.stderr
+    assert (
+        json.loads(rdl("plan", query, "--db", "sqlite:///nowhere", "--json", code=2).stdout)["error"] == "DatabaseError"
+    )
+
+
 def test_databases_with_nothing_to_learn_from(tmp_path: Path) -> None:
     empty, plain = tmp_path / "empty.sqlite", tmp_path / "plain.sqlite"
     sqlite3.connect(empty).close()

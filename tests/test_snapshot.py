@@ -116,6 +116,19 @@ def test_duckdb_sees_every_table_with_rows_times_and_parents(tmp_path: Path) -> 
     assert counts == [(0, 2, 3)]
 
 
+def test_duckdb_sees_null_where_a_key_names_no_row(tmp_path: Path) -> None:
+    snapshot = build(MemoryReader(SHOP), SHOP_SCHEMA, tmp_path / "s")
+    with snapshot.connect() as connection:
+        assert connection.execute('SELECT id, "user" FROM orders ORDER BY id').fetchall() == [
+            (1, 9), (2, 7), (3, None), (4, None),  # the last names user 5, whom nobody knows
+        ]  # fmt: skip
+    tables = {"c": pa.table({"k": [1, 2, 3]}), "p": pa.table({"id": [2]}), "q": pa.table({"id": [1]})}
+    either = [Relation("c", ("k",), parent, ("id",)) for parent in ("p", "q")]
+    snapshot = build(MemoryReader(tables), schema_of(tables, either), tmp_path / "either")
+    with snapshot.connect() as connection:
+        assert connection.execute("SELECT k FROM c").fetchall() == [(1,), (2,), (None,)]
+
+
 def test_odd_names(tmp_path: Path) -> None:
     tables = {'a"b': pa.table({"sel ect": [1], "x'y": [2]}), "#source0": pa.table({"é.ß": [1], "k": [1]})}
     relation = Relation('a"b', ("sel ect",), "#source0", ("é.ß",))

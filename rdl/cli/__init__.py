@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the user's input is wrong (a line or two on stderr say wha
 
 from __future__ import annotations
 
+import json
 import sys
 
 import typer
@@ -25,6 +26,8 @@ def main() -> None:
         app()
     except RdlError as error:
         sys.stderr.write(f"rdl: {error}\n")
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps(error.to_json(), ensure_ascii=False) + "\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("rdl: interrupted\n")

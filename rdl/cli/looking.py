@@ -152,11 +152,15 @@ def export(
     as_json: Json = False,
 ) -> None:
     """The database as a RelBench data set, with tasks whose labels RelBench makes itself."""
+    from rdl.query import parameters_of
     from rdl.relbench_export import named
 
     values = parameters(param)
     data = connect(db, schema, views=views, refresh=refresh)
-    asked = {name: data.task(task, parameters=values) for name, task in named(tasks or ()).items()}
+    asked = {}
+    for name, task in named(tasks or ()).items():
+        own = parameters_of(task) if values else frozenset()  # a value may be of one of the tasks only
+        asked[name] = data.task(task, parameters={key: value for key, value in values.items() if key in own})
     found = extract(data, quiet=quiet or as_json).to_relbench(out, asked, val=val, test=test)
     if as_json:
         print_json({"out": str(out), "tables": found.tables, "tasks": found.tasks})

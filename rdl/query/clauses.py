@@ -50,14 +50,22 @@ def read_clauses(text: str, parameters: Mapping[str, object] | None = None) -> C
         parser.accept(";")
         at = parser.peek()
         if at.kind is TokenKind.end:
+            parser.check_parameters()
             return clauses
         clause = next((clause for clause in CLAUSES if parser.accept(*clause.words.split())), None)
         if clause is None:
             raise parser.unexpected(f"expected {', '.join(clause.words for clause in CLAUSES)} or the end")
         if clause.words in clauses.places:
-            raise refuse("repeated-clause", f"a second {clause.words}", at.place, "give each clause once.")
+            raise refuse(
+                "repeated-clause", f"a second {clause.words}", at.place, "give each clause once.", _again(clause.words)
+            )
         clauses.places[clause.words] = at.place
         _READERS[clause.words](parser, clauses)
+
+
+def _again(clause: str) -> tuple[str, ...]:
+    """What may stand in place of a clause's keyword where it stands a second time."""
+    return {"WHERE": ("AND",), "ASSUMING": ("AND",), "HIDE": (",",), "VIA": (",",)}.get(clause, ())
 
 
 def _read_modifier(parser: Parser, clauses: Clauses) -> None:
@@ -67,7 +75,7 @@ def _read_modifier(parser: Parser, clauses: Clauses) -> None:
         clauses.places[modifier.words] = at.place
         _READERS[modifier.words](parser, clauses)
     elif parser.accept("TOP"):
-        raise refuse("top-without-rank", "TOP needs RANK before it", at.place, "write RANK TOP 10.")
+        raise refuse("top-without-rank", "TOP needs RANK before it", at.place, "write RANK TOP 10.", ("RANK TOP",))
 
 
 def _read_classify(parser: Parser, clauses: Clauses) -> None:
@@ -134,7 +142,9 @@ def _read_every(parser: Parser, clauses: Clauses) -> None:
 def _read_split_at(parser: Parser, clauses: Clauses) -> None:
     at = parser.peek()
     val_cut = parser.time()
-    parser.expect(",", " between the two times of SPLIT AT")
+    if not parser.accept(","):
+        hint = "give two: when validation begins, and when test begins."
+        raise parser.unexpected("expected , between the two times of SPLIT AT", hint=hint)
     clauses.split_at = (val_cut, parser.time())
     if clauses.split_at[0] >= clauses.split_at[1]:
         raise refuse(

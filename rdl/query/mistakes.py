@@ -17,7 +17,8 @@ class Mistake:
     """A kind of error, and an example of it.
 
     In ``example`` « and » stand around what the error underlines; an error without a place has none, and ``…`` in its
-    message for what depends on the rows. ``parameters`` are the values of the example's ``:name``.
+    message for what depends on the rows. ``corrected`` is the query that would work, where the error says one.
+    ``parameters`` are the values of the example's ``:name``.
     """
 
     kind: str
@@ -25,6 +26,7 @@ class Mistake:
     example: str
     message: str
     hint: str | None = None
+    corrected: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -40,6 +42,7 @@ class Mistake:
         error = QueryError(
             self.message, kind=self.kind, line=line, column=len(before) - before.rfind("\n"),
             snippet=rest.partition("»")[0], text=self.query if marked else "", hint=self.hint,
+            corrected=self.corrected,
         )  # fmt: skip
         return str(error)
 
@@ -55,6 +58,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         Mistake(
             "syntax", "Something stands where nothing of its sort can stand, or a bracket or quote is never closed.",
             "PREDICT COUNT(orders.*, 0, 30, days «FOR» EACH users.id", "expected ) after the window, found 'FOR'",
+            corrected="PREDICT COUNT(orders.*, 0, 30, days) FOR EACH users.id",
         ),
         Mistake(
             "expected-target", "Nothing is predicted.", "PREDICT «FOR» EACH users.id",
@@ -72,11 +76,13 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "repeated-clause", "A clause stands twice.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.vip «WHERE» users.age > 30",
             "a second WHERE", "give each clause once.",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.vip AND users.age > 30",
         ),
         Mistake(
             "unknown-aggregate", "There is no aggregate or function of that name.",
             "PREDICT «AVERAGE»(orders.amount, 0, 30) FOR EACH users.id", "unknown aggregate AVERAGE",
             "did you mean AVG?",
+            corrected="PREDICT AVG(orders.amount, 0, 30) FOR EACH users.id",
         ),
         Mistake(
             "arguments", "A function has too few or too many arguments.",
@@ -86,6 +92,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "in-without-list", "No list follows IN.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.country IN «'US'»",
             "IN needs a list, found \"'US'\"", "write IN ('a', 'b') or IN (1, 2).",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.country IN ('US')",
         ),
         Mistake(
             "list", "A parameter that is a list stands where one value belongs.",
@@ -112,11 +119,13 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "top-without-rank", "TOP stands without RANK.",
             "PREDICT LIST_DISTINCT(orders.item_id, 0, 30) «TOP» 10 FOR EACH users.id", "TOP needs RANK before it",
             "write RANK TOP 10.",
+            corrected="PREDICT LIST_DISTINCT(orders.item_id, 0, 30) RANK TOP 10 FOR EACH users.id",
         ),
         Mistake(
             "split-order", "The second time of SPLIT AT is not after the first.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id SPLIT AT «'2024-04-01'», '2024-01-01'",
             "validation does not begin before test", "give the earlier time of SPLIT AT first.",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id SPLIT AT '2024-01-01', '2024-04-01'",
         ),
     ),
     "Names and paths": (
@@ -124,10 +133,12 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "unknown-table", "There is no such table; or a column stands without its table.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH «user.id»", "there is no table 'user'",
             "did you mean 'users'?",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id",
         ),
         Mistake(
             "unknown-column", "The table has no such column.", "PREDICT SUM(«orders.price», 0, 30) FOR EACH users.id",
             "table orders has no column 'price'", "items has it: write orders.item_id.price.",
+            corrected="PREDICT SUM(orders.item_id.price, 0, 30) FOR EACH users.id",
         ),
         Mistake(
             "table-as-value", "A table stands where a value belongs.", "PREDICT «orders» FOR EACH orders.id",
@@ -141,6 +152,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "not-a-primary-key", "What follows the table of FOR EACH is not its primary key.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH «users.country»", "users.country is not a primary key",
             "use users.id.",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id",
         ),
         Mistake(
             "not-a-key", "What follows VIA, or stands within a dotted name, is no foreign key.",
@@ -152,6 +164,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "PREDICT COUNT(«messages.*», 0, 30) FOR EACH users.id",
             "two paths lead from messages to users: VIA messages.sender_id or VIA messages.receiver_id",
             "add the one you mean: VIA messages.sender_id takes messages.sender_id → users.id.",
+            corrected="PREDICT COUNT(messages.*, 0, 30) FOR EACH users.id VIA messages.sender_id",
         ),
         Mistake(
             "no-path", "No path of foreign keys leads there.", "PREDICT COUNT(«items.*», 0, 30) FOR EACH users.id",
@@ -162,7 +175,8 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "many-values", "Many rows belong to the one asked about, and no aggregate makes one value of them.",
             "PREDICT «orders.amount» FOR EACH users.id",
             "orders.amount has many values for each row of users: aggregate it",
-            "write LAST(orders.amount, 0, 30, days), or FOR EACH orders.",
+            "write LAST(orders.amount, …), or FOR EACH orders.",
+            corrected="PREDICT LAST(orders.amount, 0, 30, days) FOR EACH users.id",
         ),
         Mistake(
             "no-table", "An aggregate names no column, and so no table to aggregate.",
@@ -178,11 +192,13 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         Mistake(
             "no-window", "An aggregate has no window.", "PREDICT «COUNT»(orders.*) FOR EACH users.id",
             "an aggregate over time needs a window: COUNT has none", "write COUNT(…, 0, 30, days).",
+            corrected="PREDICT COUNT(orders.*, 0, 30, days) FOR EACH users.id",
         ),
         Mistake(
             "empty-window", "A window does not start before its end.",
             "PREDICT COUNT(orders.*, «30», 0) FOR EACH users.id", "the window start 30 is not before its end 0",
             "write 0, 30.",
+            corrected="PREDICT COUNT(orders.*, 0, 30) FOR EACH users.id",
         ),
         Mistake(
             "endless-window", "A window ends at infinity.", "PREDICT COUNT(orders.*, 0, «INF») FOR EACH users.id",
@@ -203,12 +219,20 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "looks-back", "No window of the target ends after t: there is nothing to predict.",
             "PREDICT «COUNT»(orders.*, -30, 0) FOR EACH users.id", "the target looks back only: nothing to predict",
             "let a window end after 0: COUNT(…, 0, 30, days).",
+            corrected="PREDICT COUNT(orders.*, 0, 30) FOR EACH users.id",
+        ),
+        Mistake(
+            "mixed-units", "Two windows end at nearly the same time, one by days and one by months.",
+            "PREDICT «COUNT»(orders.*, 0, 30, days) > COUNT(reviews.*, 0, 1, month) FOR EACH users.id",
+            "one window ends 30 days after t, one 1 month: which is later depends on the month",
+            "measure both in days, or both in months.",
         ),
         Mistake(
             "looks-ahead", "WHERE reads what nobody knows at t.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE «COUNT»(orders.*, 0, 30) > 0",
             "the filter looks ahead: at time t nobody knows it yet",
             "end its window at or before 0: COUNT(…, -30, 0, days).",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE COUNT(orders.*, -30, 0) > 0",
         ),
         Mistake(
             "assuming-ahead", "The target has no window, and ASSUMING looks ahead.",
@@ -244,6 +268,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "not-a-condition", "A condition is needed and something else found.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE «users.age»",
             "WHERE needs a condition, this is a number", "compare it with something: > 0.",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.age > 0",
         ),
         Mistake(
             "not-a-number", "A number, or a whole one, is needed and something else found.",
@@ -261,10 +286,17 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "YEAR needs a time, users.age is a number",
         ),
         Mistake(
+            "null", "Something is compared with NULL, which gives NULL whatever it is.",
+            "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.company_id = «NULL»",
+            "nothing equals NULL, and nothing differs from it", "write users.company_id IS NULL.",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.company_id IS NULL",
+        ),
+        Mistake(
             "types-differ",
             "Values of two types are compared, or are results of one CASE, COALESCE, GREATEST or LEAST.",
             "PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.country = «5»",
             "text compared with a number: users.country is text, 5 is not", "write '5' for text.",
+            corrected="PREDICT SUM(orders.amount, 0, 30) FOR EACH users.id WHERE users.country = '5'",
         ),
     ),
     "Targets": (
@@ -281,6 +313,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "PREDICT «LAST»(orders.item_id, 0, 30) FOR EACH users.id",
             "a foreign key is not a number: list the keys and rank them",
             "write LIST_DISTINCT(…) RANK TOP 10, or count them: COUNT_DISTINCT(…).",
+            corrected="PREDICT LIST_DISTINCT(orders.item_id, 0, 30) RANK TOP 10 FOR EACH users.id",
         ),
         Mistake(
             "time-target", "The target is a time.", "PREDICT «MIN»(orders.created_at, 0, 30) FOR EACH users.id",
@@ -300,24 +333,28 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "PREDICT «LIST_DISTINCT»(orders.item_id, 0, 30) FOR EACH users.id",
             "a list can be ranked or classified: say RANK TOP k or CLASSIFY",
             "add RANK TOP 10 for the likeliest, CLASSIFY for a probability a value.",
+            corrected="PREDICT LIST_DISTINCT(orders.item_id, 0, 30) RANK TOP 10 FOR EACH users.id",
         ),
         Mistake(
             "rank-without-list", "What is ranked is neither LIST_DISTINCT nor the row's own foreign key.",
             "PREDICT COUNT(orders.*, 0, 30) «RANK» TOP 5 FOR EACH users.id",
             "RANK needs LIST_DISTINCT of a foreign key",
-            "write PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 10.",
+            "leave out RANK TOP 5, or predict LIST_DISTINCT(…) of a column of keys.",
+            corrected="PREDICT COUNT(orders.*, 0, 30) FOR EACH users.id",
         ),
         Mistake(
             "forecast", "What is forecast is no number over a window, or its timeframes cannot be measured alike.",
             "PREDICT COUNT(orders.*, 0, 7) > 0 «FORECAST» 4 TIMEFRAMES FOR EACH users.id",
             "FORECAST needs a number over a window", "leave out the comparison, or FORECAST.",
+            corrected="PREDICT COUNT(orders.*, 0, 7) > 0 FOR EACH users.id",
         ),
     ),
     "Labels": (
         Mistake(
             "no-rows", "There is no training row: the data do not cover a window, or nobody is eligible.",
-            "PREDICT SUM(orders.amount, 0, 3, years) FOR EACH users.id", "the task has no training row",
-            "look at the plan: rdl plan.",
+            "PREDICT SUM(orders.amount, 0, 3, years) FOR EACH users.id",
+            "no window is covered: orders hold data from … to …, windows reach 3 years",
+            "use a shorter window, or SPLIT AT.",
         ),
         Mistake(
             "no-positives", "What is asked about never happens in training.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from rdl.clock import Span, to_datetime, to_us
@@ -29,7 +30,7 @@ from rdl.query.expressions import (
 )
 from rdl.query.functions import AGGREGATES, FUNCTIONS, Type
 from rdl.query.paths import choose_path, find_column, find_key, find_paths, split_table
-from rdl.query.tokens import Place, refuse
+from rdl.query.tokens import Place, refuse, spelled
 from rdl.schema import Dtype, Relation, Schema
 
 TYPES = {
@@ -67,8 +68,8 @@ class Resolver:
         found, kind = self.resolve(node, scope)
         if kind not in (Type.boolean, Type.unknown):
             raise refuse(
-                "not-a-condition", f"{scope.clause} needs a condition, this is a {kind}", _place(node),
-                "compare it with something: > 0.",
+                "not-a-condition", f"{scope.clause} needs a condition, this is {_a(kind)}", _place(node),
+                "compare it with something: > 0.", _compared(node, kind),
             )  # fmt: skip
         return found
 
@@ -110,6 +111,7 @@ class Resolver:
             raise refuse(
                 "table-as-value", f"{head} is a table, not a value", name.place,
                 f"name a column, such as {head}.{self.schema[head].columns[0].name}, or aggregate it.",
+                (spelled(head, "*"),),
             )  # fmt: skip
         relations = self._way(name, head, table)
         at = head
@@ -129,9 +131,11 @@ class Resolver:
             return way
         if find_paths(self.schema, head, table):
             find_column(self.schema, head, name.parts[-1], name.place)
-            hint = f"write LAST({name}, 0, 30, days), or FOR EACH {head}."
+            windows = ("0, 30, days", "-30, 0, days")
+            instead = tuple(f"LAST({name.place.snippet}, {window})" for window in windows)
+            hint = f"write LAST({name.place.snippet}, …), or FOR EACH {head}."
             message = f"{name} has many values for each row of {table}: aggregate it"
-            raise refuse("many-values", message, name.place, hint)
+            raise refuse("many-values", message, name.place, hint, instead)
         raise refuse(
             "no-path", f"no path of foreign keys leads from {table} to {head}", name.place,
             f"from {table} one reaches {', '.join(_parents(self.schema, table)) or 'nothing'}.",
@@ -215,13 +219,21 @@ class Resolver:
     def _boolean(self, node: Expression, scope: Scope, operator: str) -> Expression:
         found, kind = self.resolve(node, scope)
         if kind not in (Type.boolean, Type.unknown):
-            message = f"{operator} needs a condition, {_written(node)} is {_a(kind)}"
-            raise refuse("not-a-condition", message, _place(node), "compare it with something: > 0.")
+            message, hint = (
+                f"{operator} needs a condition, {_written(node)} is {_a(kind)}",
+                "compare it with something: > 0.",
+            )
+            raise refuse("not-a-condition", message, _place(node), hint, _compared(node, kind))
         return found
 
     def _test(self, node: Expression, scope: Scope) -> Typed:
         match node:
             case Compare():
+                for one, other in ((node.left, node.right), (node.right, node.left)):
+                    if isinstance(one, Literal) and one.value is None:
+                        asked = "IS NOT NULL" if node.operator == "<>" else "IS NULL"
+                        hint = f"write {_written(other)} {asked}."
+                        raise refuse("null", "nothing equals NULL, and nothing differs from it", one.place, hint)
                 left, right = self._alike([node.left, node.right], scope, node.place)
                 return replace(node, left=left, right=right), Type.boolean
             case Between():
@@ -319,13 +331,33 @@ def _comparable(one: Typed, other: Typed) -> bool:
 def _unlike(one: tuple[Expression, Type], other: tuple[Expression, Type], place: Place) -> QueryError:
     (left, left_kind), (right, right_kind) = one, other
     message = f"{_a(left_kind)} compared with {_a(right_kind)}: {_written(left)} is {_a(left_kind)}"
-    hint = None
-    if isinstance(right, Literal):
-        message += f", {_written(right)} is not"
-        hint = f"write '{right.place.snippet}' for text." if left_kind is Type.text else f"write {_a(left_kind)}."
-    else:
-        message += f", {_written(right)} is {_a(right_kind)}"
-    return refuse("types-differ", message, right.place if isinstance(right, Literal) else place, hint)
+    if not isinstance(right, Literal):
+        return refuse("types-differ", f"{message}, {_written(right)} is {_a(right_kind)}", place)
+    hint, instead = f"write {_a(left_kind)}.", _literal_of(left_kind, right.place.snippet)
+    if left_kind is Type.text and instead:
+        hint = f"write {instead[0]} for text."
+    elif instead:
+        hint = f"write {_a(left_kind)}: {instead[0]}."
+    return refuse("types-differ", f"{message}, {_written(right)} is not", right.place, hint, instead)
+
+
+def _literal_of(kind: Type, written: str) -> tuple[str, ...]:
+    """A literal of ``kind`` that says what ``written`` says as one of another; none where there is none."""
+    bare = written.strip("'")
+    if kind is Type.text:
+        return (f"'{bare}'",) if written == bare else ()
+    if kind is Type.number:
+        return (bare,) if re.fullmatch(r"-?\d+(\.\d+)?", bare) else ()
+    if kind is Type.boolean:
+        known = {"true": "TRUE", "yes": "TRUE", "1": "TRUE", "false": "FALSE", "no": "FALSE", "0": "FALSE"}
+        return (known[bare.lower()],) if bare.lower() in known else ()
+    day = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", bare)
+    return (f"'{day[1]}-{day[2]}-{day[3]}'",) if kind is Type.time and day else ()
+
+
+def _compared(node: Expression, kind: Type) -> tuple[str, ...]:
+    """A column of numbers as a condition."""
+    return (f"{node.place.snippet} > 0",) if isinstance(node, Name) and kind is Type.number else ()
 
 
 def _one_type(kinds: list[tuple[Expression, Type]], place: Place) -> Type:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rdl.clock import UNITS, to_datetime, to_us, unit_named
 from rdl.errors import ConfigError, QueryError, did_you_mean, nearest
 from rdl.query.expressions import (
@@ -26,6 +28,7 @@ from rdl.query.expressions import (
 )
 from rdl.query.functions import AGGREGATES, FUNCTIONS
 from rdl.query.grammar import COMPARISONS, CONSTANTS, INFINITE, PRODUCTS, RESERVED, SUMS, TESTS
+from rdl.query.habits import FOREIGN, SHORT_UNITS, SYNONYMS
 from rdl.query.tokens import Place, Token, TokenKind, refuse
 
 #: A whole number of more digits is read as a float, as engines do; nothing is counted that far.
@@ -40,7 +43,7 @@ class Parser:
     def __init__(self, tokens: Sequence[Token], parameters: Mapping[str, object] | None = None) -> None:
         self._tokens = tokens
         self._at = 0
-        self._parameters = dict(parameters or {})
+        self._parameters, self._used = dict(parameters or {}), set[str]()
 
     # --- tokens -----------------------------------------------------------------------------------------------
 
@@ -74,22 +77,25 @@ class Parser:
         """The error for the next token."""
         token = self.peek()
         found = "the end of the query" if token.kind is TokenKind.end else repr(token.place.snippet)
-        return refuse(kind, f"{message}, found {found}", token.place, hint)
+        foreign = FOREIGN.get(token.text.upper()) if token.kind is TokenKind.word else None
+        return refuse(kind, f"{message}, found {found}", token.place, foreign or hint)
 
     # --- operators --------------------------------------------------------------------------------------------
 
     def expression(self, what: str = "a value") -> Expression:
         """The expression that begins at the next token. Raises QueryError where none does, naming ``what``."""
-        left = self._conjunction(what)
+        parts, places = [self._conjunction(what)], []
         while at := self.accept("OR"):
-            left = Logic("OR", left, self._conjunction("a condition"), place=at.place)
-        return left
+            places.append(at.place)
+            parts.append(self._conjunction("a condition"))
+        return _joined("OR", parts, places)
 
     def _conjunction(self, what: str) -> Expression:
-        left = self._negation(what)
+        parts, places = [self._negation(what)], []
         while at := self.accept("AND"):
-            left = Logic("AND", left, self._negation("a condition"), place=at.place)
-        return left
+            places.append(at.place)
+            parts.append(self._negation("a condition"))
+        return _joined("AND", parts, places)
 
     def _negation(self, what: str) -> Expression:
         if not self.peek(1).is_symbol(".") and (at := self.accept("NOT")):
@@ -184,17 +190,19 @@ class Parser:
             return self._case()
         if token.kind is TokenKind.word and self.peek(1).is_symbol("(") and not token.is_word(*RESERVED):
             return self._call()
-        if token.is_name and (self.peek(1).is_symbol(".") or not token.is_word(*RESERVED)):
+        if token.is_name and (self.peek(1).is_symbol(".") or not token.is_word(*RESERVED, "SELECT", "INTERVAL")):
             return self.name(star=False)
         before = self._tokens[self._at - 1].place.snippet if self._at else ""
         message = f"expected {what}" + (f" after {before}" if what != "a target" and before else "")
-        raise self.unexpected(message, "expected-target" if what == "a target" else "expected-value")
+        hint = "say of which table: orders.*." if token.is_symbol("*") else None
+        raise self.unexpected(message, "expected-target" if what == "a target" else "expected-value", hint)
 
     def name(self, *, star: bool = False) -> Name:
         """The dotted name that begins at the next token; it may end in ``.*`` where ``star``."""
         first = self.peek()
         if not first.is_name:
             raise self.unexpected("expected a name")
+        begin = self._at
         parts = [self.take().text]
         last = first
         while self.accept("."):
@@ -206,7 +214,7 @@ class Parser:
                 if not star:
                     raise refuse("star", "* belongs to COUNT and EXISTS alone", last.place, "name a column.")
                 break
-        written = first.place.snippet if first is last else _written(self._tokens, first, last)
+        written = "".join(token.place.snippet for token in self._tokens[begin : self._at])
         place = Place(first.place.line, first.place.column, written)
         return Name(tuple(parts), starred=last.is_symbol("*"), place=place)
 
@@ -233,9 +241,11 @@ class Parser:
         if function in FUNCTIONS:
             return Call(function, self._arguments(), place=at.place)
         if function not in AGGREGATES:
-            close = nearest(function, (*AGGREGATES, *FUNCTIONS))
+            close = SYNONYMS.get(function) or nearest(function, (*AGGREGATES, *FUNCTIONS))
             hint = f"did you mean {close}?" if close else f"use one of {', '.join(AGGREGATES)}."
-            raise refuse("unknown-aggregate", f"unknown aggregate {at.text}", at.place, hint)
+            instead = (close,) if close and function not in FOREIGN else ()
+            message = f"unknown aggregate {at.text}"
+            raise refuse("unknown-aggregate", message, at.place, FOREIGN.get(function, hint), instead)
         if function == "COUNT" and self.accept("DISTINCT"):
             function = "COUNT_DISTINCT"
         starred = self.peek().is_name and self.peek(1).is_symbol(".")
@@ -295,10 +305,9 @@ class Parser:
         literal = self._value(what) if token.kind in (TokenKind.number, TokenKind.parameter) else None
         value = literal.value if isinstance(literal, Literal) else None
         if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 10**_MOST_DIGITS:
-            raise refuse(
-                "not-a-number", f"{what} is a whole number, found {token.place.snippet[:40] or 'nothing'}", token.place,
-                "use a smaller unit for a fraction: 12, hours.",
-            )  # fmt: skip
+            hint = "use a smaller unit for a fraction: 12, hours." if token.kind is TokenKind.number else None
+            message = f"{what} is a whole number, found {token.place.snippet[:40] or 'nothing'}"
+            raise refuse("not-a-number", message, token.place, FOREIGN.get(token.text.upper(), hint))
         return value
 
     def unit(self) -> str:
@@ -306,8 +315,12 @@ class Parser:
         token = self.take()
         unit = unit_named(token.text) if token.is_name else None
         if unit is None:
-            hint = did_you_mean(token.text, [f"{unit}s" for unit in UNITS])
-            raise refuse("unknown-unit", f"unknown unit {token.place.snippet}", token.place, hint)
+            units = [f"{unit}s" for unit in UNITS]
+            close = SHORT_UNITS.get(token.text.lower()) or nearest(token.text, units)
+            hint = f"did you mean {close!r}?" if close else did_you_mean(token.text, units)
+            message = f"unknown unit {token.place.snippet}" if token.place.snippet else "a unit of time is missing"
+            instead = (close,) if close else () if token.place.snippet else (" days",)
+            raise refuse("unknown-unit", message, token.place, hint, instead)
         return unit
 
     def time(self) -> int:
@@ -321,11 +334,20 @@ class Parser:
         except ConfigError as error:
             raise refuse("not-a-time", error.message, token.place, error.hint) from None
 
+    def check_parameters(self) -> None:
+        """Raises QueryError where a value was given for a parameter that the query does not have."""
+        for name in self._parameters:
+            if name not in self._used:
+                asked = [token.text for token in self._tokens if token.kind is TokenKind.parameter]
+                message = f"there is a value for :{name}, which the query does not have"
+                raise refuse("unknown-parameter", message, Place(), did_you_mean(name, asked))
+
     def _parameter(self, token: Token) -> Literal | ListLiteral:
         if token.text not in self._parameters:
             missing = f"give it: --param {token.text}=…"
             hint = did_you_mean(token.text, self._parameters) if self._parameters else missing
             raise refuse("unknown-parameter", f"the parameter :{token.text} has no value", token.place, hint)
+        self._used.add(token.text)
         value = self._parameters[token.text]
         if isinstance(value, list | tuple | set | frozenset):
             return ListLiteral(tuple(_literal(item, token) for item in value), place=token.place)
@@ -336,6 +358,8 @@ def _literal(value: object, token: Token) -> Literal:
     """A parameter's value as a literal; a date becomes midnight UTC."""
     if value is None or isinstance(value, bool | int | float | str):
         return Literal(value, place=token.place)
+    if isinstance(value, np.generic):
+        return _literal(to_datetime(to_us(value)) if isinstance(value, np.datetime64) else value.item(), token)
     if isinstance(value, dt.date):
         return Literal(to_datetime(to_us(value)), place=token.place)
     raise refuse(
@@ -357,6 +381,10 @@ def _constant(token: Token) -> int | float | str | dt.datetime:
     return token.text
 
 
-def _written(tokens: Sequence[Token], first: Token, last: Token) -> str:
-    """What was written from ``first`` to ``last``."""
-    return "".join(token.place.snippet for token in tokens[tokens.index(first) : tokens.index(last) + 1])
+def _joined(operator: str, parts: Sequence[Expression], places: Sequence[Place]) -> Expression:
+    """``parts`` joined by ``operator`` as a tree of little depth, however many there are."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    left, right = _joined(operator, parts[:half], places), _joined(operator, parts[half:], places[half:])
+    return Logic(operator, left, right, place=places[half - 1])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rdl.errors import QueryError, did_you_mean
+from rdl.errors import QueryError, did_you_mean, nearest
 from rdl.query.expressions import ColumnRef, Name
-from rdl.query.tokens import Place, refuse
+from rdl.query.tokens import Place, refuse, spelled
 from rdl.schema import Relation, Schema
 
 Path = tuple[Relation, ...]
@@ -89,9 +89,18 @@ def split_table(schema: Schema, name: Name) -> tuple[str, tuple[str, ...]]:
     if len(parts) == 1:
         holders = [t.name for t in schema.tables.values() if match_name(parts[0], [c.name for c in t.columns])]
         if holders:
-            hint = f"write {holders[0]}.{parts[0]}."
-            raise refuse("unknown-table", f"{parts[0]!r} is a column without its table", name.place, hint)
-    raise refuse("unknown-table", f"there is no table {parts[0]!r}", name.place, did_you_mean(parts[0], tables))
+            written = [spelled(holder, parts[0]) for holder in holders]
+            hint = f"write {' or '.join(written[:8])}."
+            known = tuple(written) if len(written) == 1 else ()
+            raise refuse("unknown-table", f"{parts[0]!r} is a column without its table", name.place, hint, known)
+    behind = len(parts) > 2 and nearest(parts[0], tables) is None  # the first part is a schema's name
+    wrong, rest = (parts[1], parts[2:]) if behind else (parts[0], parts[1:])
+    close = nearest(wrong, tables)
+    hint = did_you_mean(wrong, tables)
+    if close is None and not rest:
+        hint += f" Text stands in single quotes: '{wrong}'."
+    instead = (spelled(close, *rest),) if close else () if rest else (f"'{wrong}'",)
+    raise refuse("unknown-table", f"there is no table {wrong!r}", name.place, hint, instead)
 
 
 def find_key(schema: Schema, table: str, written: str, place: Place) -> Relation:
@@ -100,7 +109,8 @@ def find_key(schema: Schema, table: str, written: str, place: Place) -> Relation
     key = match_name(written, list(keys))
     if key is None:
         hint = did_you_mean(written, list(keys)) if keys else f"{table} has no foreign key."
-        raise refuse("not-a-key", f"{table}.{written} is not a foreign key", place, hint)
+        instead = _in_place(place, written, nearest(written, keys))
+        raise refuse("not-a-key", f"{table}.{written} is not a foreign key", place, hint, instead)
     return keys[key]
 
 
@@ -116,10 +126,16 @@ def find_column(schema: Schema, table: str, written: str, place: Place) -> str:
 def unknown_column(schema: Schema, table: str, written: str, place: Place) -> QueryError:
     """The error for a column that ``table`` does not have; it points to a parent table that has it."""
     names = [column.name for column in schema[table].columns]
+    hint, instead = did_you_mean(written, names), _in_place(place, written, nearest(written, names))
     for relation in schema.relations_from(table):
         if written in schema[relation.parent]:
-            hint = f"{relation.parent} has it: write {table}.{'+'.join(relation.key)}.{written}."
+            instead = (f"{spelled(table, '+'.join(relation.key), written)}",)
+            hint = f"{relation.parent} has it: write {instead[0]}."
             break
-    else:
-        hint = did_you_mean(written, names)
-    return refuse("unknown-column", f"table {table} has no column {written!r}", place, hint)
+    return refuse("unknown-column", f"table {table} has no column {written!r}", place, hint, instead)
+
+
+def _in_place(place: Place, written: str, close: str | None) -> tuple[str, ...]:
+    """What is written at ``place`` with ``close`` instead of ``written``, the last time it stands there."""
+    before, found, after = place.snippet.rpartition(written)
+    return (before + spelled(close) + after,) if close and found else ()

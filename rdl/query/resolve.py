@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rdl.clock import Span
+from rdl.clock import CALENDAR, Span
 from rdl.query.clauses import Clauses
 from rdl.query.expressions import Aggregate, ColumnRef, Expression, Name, aggregates, own_columns
 from rdl.query.functions import AGGREGATES, Type
@@ -10,11 +10,13 @@ from rdl.query.names import Resolver, Scope
 from rdl.query.paths import find_column, find_key, key_of, match_name, split_table
 from rdl.query.task import Kind, Task
 from rdl.query.timeframes import timeframes
-from rdl.query.tokens import Place, refuse
+from rdl.query.tokens import Place, refuse, spelled
 from rdl.schema import Relation, Schema, Stype
 
 Cell = tuple[str, str]
 
+#: The days, and more, by which calendar months and years are longer or shorter than on average.
+_MONTH_VARIES = 3
 #: Aggregates whose value is one of the values aggregated.
 _ONE_VALUE = tuple(name for name, rule in AGGREGATES.items() if rule.gives is None)
 
@@ -42,6 +44,7 @@ def resolve_task(clauses: Clauses, schema: Schema, source: str) -> Task:
     stride = None if row_level else _stride(target)
     last = timeframes(target, stride, clauses.forecast)[-1] if stride and clauses.forecast else target
     hidden, masked = _label_cells(target, schema, entity) if row_level else (frozenset[Cell](), frozenset[Cell]())
+    _check_where(where, hidden | masked)
     split_by = _split_column(clauses.split_by, schema, entity, row_level=row_level)
     listed = frozenset(_cell(name, schema) for name in clauses.hide) | (frozenset([split_by]) if split_by else set())
     return Task(
@@ -76,11 +79,16 @@ def _entity(name: Name, schema: Schema) -> str:
         return table
     column = match_name("+".join(rest), ["+".join(key)]) if key else None
     if column is None:
-        written = ".".join(rest)
-        if len(rest) == 1:
-            find_column(schema, table, written, name.place)
-        use = f"{table}.{key[0]}" if len(key) == 1 else table
-        raise refuse("not-a-primary-key", f"{table}.{written} is not a primary key", name.place, f"use {use}.")
+        use = spelled(table, key[0]) if len(key) == 1 else spelled(table)
+        written, names = ".".join(rest), [column.name for column in schema[table].columns]
+        if len(rest) == 1 and match_name(written, names) is None:
+            message = f"table {table} has no column {written!r}"
+            raise refuse("unknown-column", message, name.place, f"its rows are asked about by {use}.", (use,))
+        parents = [key.parent for key in schema.relations_from(table) if key.key == rest]
+        meant = [spelled(parent, *schema[parent].primary_key) for parent in parents if schema[parent].primary_key]
+        hint = f"use {use}." if not meant else f"use {meant[0]}, which it refers to, or {use}."
+        message = f"{table}.{written} is not a primary key"
+        raise refuse("not-a-primary-key", message, name.place, hint, (*meant, use))
     return table
 
 
@@ -109,8 +117,26 @@ def _split_column(name: Name | None, schema: Schema, entity: str, *, row_level: 
 
 
 def _horizon(windows: tuple[Aggregate, ...]) -> Span:
-    """The end of the furthest window."""
-    return max((window.end for window in windows), key=lambda end: end.days)
+    """The end of the furthest window. Raises QueryError where which one that is depends on the month."""
+    furthest = max(windows, key=lambda window: window.end.days)
+    for window in windows:
+        one, other = window.end, furthest.end
+        if (one.unit in CALENDAR) != (other.unit in CALENDAR) and other.days - one.days < _MONTH_VARIES:
+            raise refuse(
+                "mixed-units", f"one window ends {one} after t, one {other}: which is later depends on the month",
+                window.place, "measure both in days, or both in months.",
+            )  # fmt: skip
+    return furthest.end
+
+
+def _check_where(where: Expression | None, label: frozenset[Cell]) -> None:
+    """Raises QueryError where a row-level WHERE reads what the label is made of."""
+    for column in own_columns(where):
+        if (column.table, column.column) in label:
+            raise refuse(
+                "looks-ahead", f"WHERE reads {column.table}.{column.column}, of which the label is made: nobody knows "
+                "it then", column.place, "ASSUMING keeps rows by what comes out, and says so in every figure.",
+            )  # fmt: skip
 
 
 def _stride(target: Expression) -> Span:
@@ -155,6 +181,12 @@ def _listed(target: Expression) -> ColumnRef | None:
 def _is_key(column: ColumnRef | None, schema: Schema) -> bool:
     """Whether ``column`` is a foreign key on its own."""
     return column is not None and key_of(schema, column) is not None
+
+
+def _key_of_part(column: ColumnRef | None, schema: Schema) -> Relation | None:
+    """The foreign key of several columns that ``column`` is one of."""
+    keys = schema.relations_from(column.table) if column is not None else ()
+    return next((key for key in keys if column is not None and column.column in key.key and len(key.key) > 1), None)
 
 
 def _candidates(target: Expression, schema: Schema) -> str | None:
@@ -207,7 +239,7 @@ def _kind(target: Expression, type_: Type, clauses: Clauses, schema: Schema, pla
             return Kind.recommendation
         raise refuse(
             "rank-without-list", "RANK needs LIST_DISTINCT of a foreign key", clauses.places["RANK"],
-            "write PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 10.",
+            f"leave out RANK TOP {clauses.rank}, or predict LIST_DISTINCT(…) of a column of keys.",
         )  # fmt: skip
     if clauses.forecast is not None:
         if type_ is not Type.number:
@@ -217,6 +249,8 @@ def _kind(target: Expression, type_: Type, clauses: Clauses, schema: Schema, pla
             )  # fmt: skip
         return Kind.forecast
     if listing:
+        if column is not None and schema[column.table][column.column].stype is Stype.timestamp:
+            raise refuse("time-target", "times are not a target", place, "list another column.")
         if clauses.classify:
             return Kind.multilabel
         raise refuse(
@@ -234,11 +268,17 @@ def _single_kind(target: Expression, type_: Type, clauses: Clauses, schema: Sche
     stype = schema[column.table][column.column].stype if column is not None else None
     if isinstance(target, ColumnRef) and _is_key(target, schema):
         raise refuse("key-target", "a foreign key is ranked: say RANK TOP k", place, "add RANK TOP 10.")
+    whole = _key_of_part(column, schema) if column is target else None
+    if whole is not None:
+        raise refuse(
+            "key-target", f"the target is a part of the key {whole}, which is no number and no class", place,
+            "compare it with a value, or predict another column.",
+        )  # fmt: skip
     one_value = isinstance(target, ColumnRef) or (isinstance(target, Aggregate) and target.function in _ONE_VALUE)
     if one_value and _is_key(column, schema):
         raise refuse(
             "key-target", "a foreign key is not a number: list the keys and rank them", place,
-            "write LIST_DISTINCT(…) RANK TOP 10, or count them: COUNT_DISTINCT(…).",
+            "write LIST_DISTINCT(…) RANK TOP 10, or count them: COUNT_DISTINCT(…).", ("LIST_DISTINCT",),
         )  # fmt: skip
     if type_ is Type.number and not clauses.classify:
         categorical = stype is Stype.categorical and one_value

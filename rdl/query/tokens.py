@@ -64,8 +64,8 @@ _PATTERN = re.compile(
       (?P<blank>\s+|--[^\n]*|\#[^\n]*|/\*.*?\*/)
     | (?P<string>'(?:[^']|'')*')
     | (?P<name>"(?:[^"]|"")+"|`(?:[^`]|``)+`)
-    | (?P<date>\d{4}-\d{2}-\d{2}(?![\w-]))
-    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![^\W\d]))
+    | (?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}(?![\w-]))
+    | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![^\W\d]))
     | (?P<parameter>:[^\W\d]\w*)
     | (?P<word>[^\W\d][\w$]*)
     | (?P<symbol><=|>=|<>|!=|==|[-+*/%(),.<>=;])
@@ -115,6 +115,15 @@ def _unreadable(character: str, place: Place) -> QueryError:
     )  # fmt: skip
 
 
-def refuse(kind: str, message: str, place: Place, hint: str | None = None) -> QueryError:
-    """The QueryError for a mistake at ``place``; the query's whole text is added where the query is read."""
-    return QueryError(message, kind=kind, line=place.line, column=place.column, snippet=place.snippet, hint=hint)
+def refuse(kind: str, message: str, place: Place, hint: str | None = None, instead: tuple[str, ...] = ()) -> QueryError:
+    """The QueryError for a mistake at ``place``, where ``instead`` may stand; the query's whole text is added where the
+    query is read."""
+    return QueryError(
+        message, kind=kind, line=place.line, column=place.column, snippet=place.snippet, hint=hint, instead=instead
+    )
+
+
+def spelled(*parts: str) -> str:
+    """The dotted name of ``parts`` as it is written: quoted where it is no plain word."""
+    plain = re.compile(r"[^\W\d][\w$]*|\*")
+    return ".".join(part if plain.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts)

@@ -38,17 +38,17 @@ def sample_shop(seed: int = 7) -> Rows:
             "vip": maybe(rng.random() < 0.4), "bio": word("I play chess", "a bot", "I sing", "x"),
             "joined_at": when(0, 900),
         }),
-        "categories": rows(3, lambda: {"parent_id": maybe(key(3), 0.6), "name": word("toys", "food")}),
+        "categories": rows(5, lambda: {"parent_id": maybe(key(5), 0.6), "name": word("toys", "food")}),
         "items": rows(15, lambda: {
-            "category_id": maybe(key(3)), "title": word("a", "b"), "price": maybe(rng.randint(1, 10) * 1.0),
+            "category_id": maybe(key(5)), "title": word("a", "b"), "price": maybe(rng.randint(1, 10) * 1.0),
             "listed_at": when(0, 600),
         }),
         "orders": rows(900, lambda: {
             "user_id": key(24), "item_id": key(15), "qty": maybe(rng.randint(0, 3)),
-            "amount": maybe(rng.randint(0, 9) / 2), "status": word("ok", "ok", "lost", "back"),
+            "amount": maybe(rng.randint(0, 20) / 2), "status": word("ok", "ok", "lost", "back"),
             "delivered_at": maybe(when()), "created_at": when(),
         }),
-        "reviews": rows(300, lambda: {
+        "reviews": rows(900, lambda: {
             "order_id": key(900), "stars": maybe(rng.randint(1, 5)), "body": word("fine", "bad"), "created_at": when(),
         }),
         "impressions": rows(200, lambda: {

@@ -76,7 +76,7 @@ class Tables:
         match node:
             case Literal(value=value):
                 return value
-            case ColumnRef(relations=relations, column=column):
+            case ColumnRef(relations=relations, table=table, column=column):
                 at: Row | None = row
                 for relation in relations:
                     at = self.parent(relation, at)
@@ -84,7 +84,9 @@ class Tables:
                         known = self.time(relation.parent, at)
                         timed = self.schema[relation.parent].time is not None
                         at = at if not timed or (known is not None and known <= t) else None
-                return None if at is None else at[column]
+                keys = [relation for relation in self.schema.relations_from(table) if relation.key == (column,)]
+                dangling = bool(keys) and all(self.parent(key, at) is None for key in keys)
+                return None if at is None or dangling else at[column]
             case Aggregate():
                 return self.aggregate(node, row, t, past=past)
             case Negative(operand=operand):

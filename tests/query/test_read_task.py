@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -287,6 +288,53 @@ _WORDS = [
     "IN",
     "-",
 ]
+
+
+def test_conditions_may_be_many() -> None:
+    for word in ("OR", "AND"):
+        chain = f" {word} ".join(f"users.age <> {number}" for number in range(3_000))
+        asked = read_task(f"PREDICT COUNT(orders.*, 0, 7) FOR EACH users.id WHERE {chain}", SHOP).where
+        assert [node.right.value for node in walk(asked) if isinstance(node, Compare)] == list(range(3_000))  # type: ignore[attr-defined]
+
+
+def test_every_parameter_given_is_used_and_numbers_may_be_numpys() -> None:
+    query = "PREDICT SUM(orders.amount, 0, :days) > :least FOR EACH users.id WHERE users.joined_at < :now"
+    values = {"days": np.int32(7), "least": np.float32(2.5), "now": np.datetime64("2024-01-02")}
+    plain = {"days": 7, "least": 2.5, "now": dt.date(2024, 1, 2)}
+    assert read_task(query, SHOP, parameters=values) == read_task(query, SHOP, parameters=plain)
+    error = _refusal("PREDICT SUM(orders.amount, 0, :days) FOR EACH users.id", days=7, dais=3)
+    assert ":dais, which the query does not have" in error.message
+    assert "days" in str(error.hint)
+
+
+def test_numbers_are_written_in_ascii() -> None:
+    assert _refusal("PREDICT COUNT(orders.*, 0, ٣) FOR EACH users.id").kind == "syntax"
+
+
+@pytest.mark.parametrize(
+    ("query", "kind"),
+    [
+        ("PREDICT orders.amount > 50 FOR EACH orders WHERE orders.amount > 20", "looks-ahead"),
+        ("PREDICT orders.item_id.price FOR EACH orders WHERE items.price > 3", "looks-ahead"),
+        ("PREDICT COUNT(orders.*, 0, 1, month) + COUNT(orders.*, 0, 31) FOR EACH users.id", "mixed-units"),
+        ("PREDICT LIST_DISTINCT(orders.created_at, 0, 30) CLASSIFY FOR EACH users.id", "time-target"),
+    ],
+)
+def test_what_has_no_honest_label_is_refused(query: str, kind: str) -> None:
+    assert _refusal(query).kind == kind
+
+
+def test_units_may_be_mixed_where_one_window_ends_later_in_every_month() -> None:
+    task = read_task("PREDICT COUNT(orders.*, 0, 7) + COUNT(orders.*, 0, 1, month) FOR EACH users.id", SHOP)
+    assert task.horizon == Span(1, "month")
+
+
+def test_a_part_of_a_composite_key_is_no_target() -> None:
+    line = Table("line", (Column("a", Dtype.integer, Stype.numerical), Column("b", Dtype.integer, Stype.numerical)))
+    page = Table("page", line.columns, ("a", "b"))
+    schema = Schema({"line": line, "page": page}, (Relation("line", ("a", "b"), "page", ("a", "b")),))
+    with pytest.raises(QueryError, match=r"a part of the key line.a\+b → page.a\+b"):
+        read_task("PREDICT line.a FOR EACH line", schema)
 
 
 @given(st.lists(st.sampled_from(_WORDS), max_size=15))

@@ -1,0 +1,28 @@
+-- PREDICT SUM(orders.amount * orders.qty, 0, 7) / NULLIF(COUNT(orders.*, 0, 7), 0) FOR EACH users.id
+
+WITH anchors("time", n, "time + 7 days") AS (VALUES
+  (TIMESTAMP '2024-01-31 00:00:00', 0, TIMESTAMP '2024-02-07 00:00:00'),
+  (TIMESTAMP '2024-02-07 00:00:00', 1, TIMESTAMP '2024-02-14 00:00:00'),
+  (TIMESTAMP '2024-02-14 00:00:00', 2, TIMESTAMP '2024-02-21 00:00:00')
+), "eligible" AS (
+  SELECT a.n, e."#row"::INTEGER AS entity
+  FROM anchors a JOIN "users" e ON e."#time" <= a."time"
+), "count of orders" AS (
+  SELECT a.n, c."#user_id"::INTEGER AS entity, COUNT(*) AS value
+  FROM "orders" c
+  ASOF JOIN anchors a ON c."#time" > a."time"
+  WHERE c."#user_id" IS NOT NULL AND c."#time" <= a."time + 7 days"
+  GROUP BY 1, 2
+), "sum of orders" AS (
+  SELECT a.n, c."#user_id"::INTEGER AS entity, SUM(CAST((c."amount" * c."qty") AS DOUBLE)) AS value
+  FROM "orders" c
+  ASOF JOIN anchors a ON c."#time" > a."time"
+  WHERE c."#user_id" IS NOT NULL AND c."#time" <= a."time + 7 days"
+  GROUP BY 1, 2
+)
+SELECT s.entity, a."time", CAST((COALESCE("sum of orders".value, 0) / NULLIF(NULLIF(COALESCE("count of orders".value, 0), 0), 0)) AS DOUBLE) AS target
+FROM eligible s
+JOIN anchors a ON a.n = s.n
+LEFT JOIN "count of orders" ON "count of orders".n = s.n AND "count of orders".entity = s.entity
+LEFT JOIN "sum of orders" ON "sum of orders".n = s.n AND "sum of orders".entity = s.entity
+ORDER BY s.n, s.entity

@@ -1,0 +1,22 @@
+-- PREDICT LIST_DISTINCT(orders.item_id WHERE items.price > 5, 0, 7) RANK TOP 100 FOR EACH users.id
+
+WITH anchors("time", n, "time + 7 days") AS (VALUES
+  (TIMESTAMP '2024-01-31 00:00:00', 0, TIMESTAMP '2024-02-07 00:00:00'),
+  (TIMESTAMP '2024-02-07 00:00:00', 1, TIMESTAMP '2024-02-14 00:00:00'),
+  (TIMESTAMP '2024-02-14 00:00:00', 2, TIMESTAMP '2024-02-21 00:00:00')
+), "eligible" AS (
+  SELECT a.n, e."#row"::INTEGER AS entity
+  FROM anchors a JOIN "users" e ON e."#time" <= a."time"
+), "list_distinct of orders" AS (
+  SELECT a.n, c."#user_id"::INTEGER AS entity, LIST(DISTINCT c."#item_id"::INTEGER) FILTER (WHERE c."#item_id"::INTEGER IS NOT NULL) AS value
+  FROM "orders" c
+  ASOF JOIN anchors a ON c."#time" > a."time"
+  LEFT JOIN "items" p1 ON p1."#row" = c."#item_id"
+  WHERE c."#user_id" IS NOT NULL AND c."#time" <= a."time + 7 days" AND (p1."price" > 5)
+  GROUP BY 1, 2
+)
+SELECT s.entity, a."time", COALESCE("list_distinct of orders".value, []) AS target
+FROM eligible s
+JOIN anchors a ON a.n = s.n
+LEFT JOIN "list_distinct of orders" ON "list_distinct of orders".n = s.n AND "list_distinct of orders".entity = s.entity
+ORDER BY s.n, s.entity

@@ -1,0 +1,22 @@
+-- PREDICT SUM(orders.amount, 0, 30) FOR EACH companies.id
+
+WITH anchors("time", n, "time + 30 days") AS (VALUES
+  (TIMESTAMP '2024-01-31 00:00:00', 0, TIMESTAMP '2024-03-01 00:00:00'),
+  (TIMESTAMP '2024-03-01 00:00:00', 1, TIMESTAMP '2024-03-31 00:00:00'),
+  (TIMESTAMP '2024-03-31 00:00:00', 2, TIMESTAMP '2024-04-30 00:00:00')
+), "eligible" AS (
+  SELECT a.n, e."#row"::INTEGER AS entity
+  FROM anchors a JOIN "companies" e ON TRUE
+), "sum of orders" AS (
+  SELECT a.n, p1."#company_id"::INTEGER AS entity, SUM(CAST(c."amount" AS DOUBLE)) AS value
+  FROM "orders" c
+  LEFT JOIN "users" p1 ON p1."#row" = c."#user_id"
+  ASOF JOIN anchors a ON c."#time" > a."time"
+  WHERE p1."#company_id" IS NOT NULL AND c."#time" <= a."time + 30 days"
+  GROUP BY 1, 2
+)
+SELECT s.entity, a."time", CAST(COALESCE("sum of orders".value, 0) AS DOUBLE) AS target
+FROM eligible s
+JOIN anchors a ON a.n = s.n
+LEFT JOIN "sum of orders" ON "sum of orders".n = s.n AND "sum of orders".entity = s.entity
+ORDER BY s.n, s.entity
