@@ -140,7 +140,7 @@ class Database:
         text = os.fspath(query)
         known: Mapping[str, Path] = getattr(self.reader, "tasks", {})
         folder = known.get(text) or (Path(text) if len(text) < 4096 and "\n" not in text else None)
-        if folder is not None and (folder / "manifest.yaml").is_file():
+        if folder is not None and _is_task(folder):
             val_cut, test_cut = getattr(self.reader, "val_cut_us", None), getattr(self.reader, "test_cut_us", None)
             if val_cut is None or test_cut is None:
                 raise ConfigError(
@@ -362,6 +362,13 @@ def _reopen(url: str | os.PathLike[str] | None, saved: str, schema: Schema) -> R
             hint = "a run keeps no password: give --db with the whole URL (url= in Python)"
             raise DatabaseError(error.message, hint=f"{hint}, or {error.hint}") from None
         raise
+
+
+def _is_task(folder: Path) -> bool:
+    try:
+        return (folder / "manifest.yaml").is_file()
+    except OSError:  # a query may be longer than the name of a file
+        return False
 
 
 def _config(settings: Mapping[str, Any]) -> TrainConfig:
