@@ -29,8 +29,8 @@ SEEDS, ENOUGH = 50_000, 200
 LEFT = 0.2
 #: Numbers of more different values are put into so many bins, and so many classes are looked at one by one.
 BINS, CLASSES = 64, 10
-#: So many of a row's own columns are looked at two by two, at most, and only those that explain so much alone.
-PAIRED, SOME = 12, 0.02
+#: So many of a row's own columns are looked at two by two, at most: those that explain most alone.
+PAIRED = 12
 
 Codes = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.int64]
@@ -137,7 +137,7 @@ def _pairs(
     kind: Kind, target: npt.NDArray[np.float64], own: list[tuple[float, str, Codes]], halves: tuple[Rows, Rows]
 ) -> Iterator[Pair]:
     """The pairs that tell the label, of the columns that say most of it."""
-    best = sorted((one for one in own if one[0] >= SOME), key=lambda one: -one[0])[:PAIRED]
+    best = sorted(own, key=lambda one: -one[0])[:PAIRED]
     for (_, first, codes), (_, second, others) in itertools.combinations(best, 2):
         _, both = np.unique(codes * (int(others.max()) + 1) + others, return_inverse=True)
         explained = explain(kind, target, both, halves)
@@ -203,6 +203,8 @@ def _origins(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool) -> 
 
 def codes_of(snapshot: Snapshot, table: str, column: Column, rows: Rows) -> Codes:
     """What a column says of each seed, as small numbers: 0 where it is not readable, 1 where NULL."""
+    if not snapshot.num_rows[table]:
+        return np.zeros(len(rows), np.int64)
     taken = snapshot.arrow(table)[column.name].take(pa.array(np.maximum(rows, 0)))
     codes = np.full(len(rows), 1, np.int64)
     if pa.types.is_nested(taken.type) or column.stype in (Stype.text_embedded, Stype.embedding):
