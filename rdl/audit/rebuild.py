@@ -18,6 +18,7 @@ from rdl.audit.past import Past
 from rdl.leaks import ranked_keys
 from rdl.problems import percent, plural
 from rdl.query.task import Task, TaskTable
+from rdl.schema import Schema, TimePath
 from rdl.snapshot import Snapshot, build
 
 #: So many seeds are looked at, at most, at each of the times.
@@ -58,7 +59,8 @@ def rebuilt(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) ->
     looked += f", with {', '.join(f'{count:,}' for count in deleted)} later rows deleted: aggregates, statistics, "
     looked += "sampled rows and cells bit for bit. A column that keeps only today's value, and says not when it was "
     looked += "changed, is the same in both and cannot be found so"
-    return Checked(tuple(_finding(inputs, *one) for one in found.items()), looked if at else "nothing: no seed")
+    findings = tuple(_finding(inputs, snapshot.schema, *one) for one in found.items())
+    return Checked(findings, looked if at else "nothing: no seed")
 
 
 def moments(task: Task, table: TaskTable) -> Iterator[Moment]:
@@ -151,15 +153,27 @@ def _source(task: Task, snapshot: Snapshot, name: str) -> tuple[str, str | None]
     return table, max(columns, key=len, default=None)
 
 
-def _finding(inputs: Inputs, cell: tuple[str, str | None], seen: list[tuple[Moment, Difference]]) -> Finding:
+def _finding(
+    inputs: Inputs, schema: Schema, cell: tuple[str, str | None], seen: list[tuple[Moment, Difference]]
+) -> Finding:
     table, column = cell
     counted = Counter(difference.what for _, difference in seen)
     moment, worst = max(seen, key=lambda one: one[1].share or 0)
-    shown = next(iter(counted)) if worst.share is None else worst.what
-    evidence = f"without what came after {clock.format_time(moment.at_us)}, {shown}"
-    evidence += (
-        f" differs for {percent(worst.share)} of {plural(len(moment.seeds.rows), 'seed')}" if worst.share else ""
-    )
+    evidence = f"without what came after {clock.format_time(moment.at_us)}, {worst.what}"
+    if worst.share:
+        evidence += f" differs for {percent(worst.share)} of {plural(len(moment.seeds.rows), 'seed')}"
     evidence += f"; so do {len(counted) - 1} more" if len(counted) > 1 else ""
-    fix = None if column is None or inputs.is_label(table, column) else Fix.hide(table, column)
+    fix = _time_fix(schema, table) if column is None else None
+    if column is not None and inputs.reads(table, column) and not inputs.is_label(table, column):
+        fix = Fix.hide(table, column)
     return Finding(Kind.future, table, column, Severity.severe, evidence, fix)
+
+
+def _time_fix(schema: Schema, table: str) -> Fix | None:
+    """The time of a table that takes it from another row's column, read from that row's own time instead."""
+    walked = schema.time_relations(table)
+    holder = schema.time_table(table) if walked else None
+    if holder is None or holder.time is None:
+        return None
+    path = TimePath(holder.time.column, (*(relation.key for relation in walked), *holder.time.through))
+    return Fix(table, None, "time", str(path)) if path != schema[table].time else None

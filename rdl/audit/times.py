@@ -12,10 +12,11 @@ from scipy.stats import spearmanr
 from rdl import clock
 from rdl.audit.finding import Finding, Fix, Kind, Severity, named
 from rdl.audit.inputs import Checked, Inputs
+from rdl.extract import micros
 from rdl.problems import percent, plural
 from rdl.query.expressions import aggregates
 from rdl.query.task import Task, TaskTable
-from rdl.schema import Relation
+from rdl.schema import Relation, Stype
 from rdl.snapshot import Snapshot
 
 #: The share of seeds, rows or keys from which on something is worth a line.
@@ -31,7 +32,12 @@ def times(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> C
         *_untimed(inputs, snapshot),
     )  # fmt: skip
     timeless = [name for name in inputs.over if snapshot.schema[name].time is None]
-    return Checked(findings, f"{plural(len(inputs.over), 'table')} within reach, {len(timeless)} of them timeless")
+    looked = f"{plural(len(inputs.over), 'table')} within reach, {len(timeless)} of them timeless"
+    if len(table) and table.time.max() > table.val_cut > clock.ALWAYS:
+        days = (int(table.time.max()) - table.val_cut) / clock.US_PER_DAY
+        looked += f"; each seed sees rows up to its own time, the newest {days:,.0f} days after statistics are fitted "
+        looked += "and weights are learnt; --regime frozen measures it without those rows"
+    return Checked(findings, looked)
 
 
 def first_seen(snapshot: Snapshot, table: str) -> clock.Times:
@@ -101,11 +107,22 @@ def _growing(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -
         if order >= IN_ORDER and late >= SHARE:
             evidence = f"{percent(late)} of its rows that anything refers to are first referred to after validation "
             evidence += f"begins ({clock.format_time(table.val_cut)}), and {key[0]} rises with that time (rank "
-            evidence += f"correlation {order:.2f}): its rows seem to come with time and count as always known. Give it "
-            evidence += "a column that says when"
+            evidence += f"correlation {order:.2f}): its rows seem to come with time and count as always known"
+            fix = _born(snapshot, name, first)
+            evidence += "" if fix else "; give it a column that says when"
             # What refers to nothing is reached by rows that refer to it alone: its later rows are never seen.
             seen_early = name == task.entity or snapshot.schema.relations_from(name)
-            yield Finding(Kind.growing, name, None, Severity.suspect if seen_early else Severity.note, evidence)
+            yield Finding(Kind.growing, name, None, Severity.suspect if seen_early else Severity.note, evidence, fix)
+
+
+def _born(snapshot: Snapshot, table: str, first: clock.Times) -> Fix | None:
+    """A column of times that is not later than the first row that refers to each row, as the table's time."""
+    for column in snapshot.schema[table].columns:
+        if column.stype is Stype.timestamp:
+            born = micros(snapshot.arrow(table)[column.name])
+            if np.mean(born <= first) >= 1 - SHARE and np.mean(born == clock.NEVER) <= SHARE:
+                return Fix(table, None, "time", column.name)
+    return None
 
 
 def _early(inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
