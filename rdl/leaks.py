@@ -156,13 +156,13 @@ def _target(kind: Kind, table: TaskTable) -> tuple[Kind, npt.NDArray[np.float64]
     return None
 
 
-def ranked_keys(task: Task, schema: Schema) -> set[Relation]:
-    """The keys of the entity that are what a row-level ranking asks for, so that nobody can walk them."""
-    return {
+def label_keys(task: Task, schema: Schema) -> tuple[Relation, ...]:
+    """The foreign keys of a row-level seed's own row that its label is read from: what they refer to is the label."""
+    return tuple(
         relation
         for relation in schema.relations_from(task.entity)
-        if task.candidates is not None and {(task.entity, name) for name in relation.key} & task.label_columns
-    }
+        if {(task.entity, name) for name in relation.key} & task.label_columns
+    )
 
 
 def _read_by(task: Task) -> set[tuple[str, str]]:
@@ -183,10 +183,10 @@ def _origins(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool) -> 
                 gather(snapshot.parent(relation), below.rows, -1).astype(np.int64),
             )
             for relation in schema.relations_from(below.table)
-            if relation not in ranked
+            if relation not in labels
         ]  # fmt: skip
 
-    ranked = ranked_keys(task, schema)
+    labels = label_keys(task, schema)
     entity = _Origin(task.entity, (), table.entity)
     first = parents(entity)
     yield from (entity, *first)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import tomlkit
 
 from rdl.query.grammar import RESERVED
+from rdl.schema import Relation
 
 
 class Severity(StrEnum):
@@ -25,6 +26,7 @@ class Kind(StrEnum):
 
     tells = "tells the label"
     follows = "follows from the label"
+    walked = "is walked to what it refers to"
     later = "later than its row"
     filled = "filled in later"
     aggregate = "sums up later rows"
@@ -38,13 +40,15 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Fix:
     """What to write so that a finding goes away: ``clause`` as it stands in the query, or what the schema file says of
-    ``column`` of ``table``, or of the table itself where the column is None: ``entry`` = ``value``."""
+    ``column`` of ``table``, or of the table itself where the column is None: ``entry`` = ``value``; or that ``ignored``
+    is no relation."""
 
     table: str
     column: str | None = None
     entry: str | None = None
     value: str | bool = "unsupported"
     clause: str | None = None
+    ignored: Relation | None = None
 
     @staticmethod
     def hide(table: str, column: str) -> Fix:
@@ -109,7 +113,7 @@ def clauses_text(fixes: Iterable[Fix]) -> str:
     return "\n".join(dict.fromkeys(fix.clause for fix in fixes if fix.clause is not None and not _hides(fix)))
 
 
-def schema_text(fixes: Iterable[Fix]) -> str:
+def schema_text(fixes: Sequence[Fix]) -> str:
     """What ``fixes`` say in a schema file, as TOML; empty where nothing."""
     tables = tomlkit.table(is_super_table=True)
     for fix in fixes:
@@ -122,7 +126,14 @@ def schema_text(fixes: Iterable[Fix]) -> str:
         columns = table.setdefault("columns", tomlkit.table())
         entry = columns.setdefault(fix.column, tomlkit.inline_table())
         entry[fix.entry] = fix.value
-    return tomlkit.dumps({"tables": tables}).strip() if tables else ""
+    relations = tomlkit.aot()
+    for one in dict.fromkeys(fix.ignored for fix in fixes if fix.ignored is not None):
+        entry = tomlkit.table()
+        entry.update({"child": one.child, "key": list(one.key), "parent": one.parent, "referred": list(one.referred)})
+        entry["ignore"] = True
+        relations.append(entry)
+    parts = {"tables": tables, "relations": relations}
+    return tomlkit.dumps({name: part for name, part in parts.items() if part}).strip()
 
 
 def _hides(fix: Fix) -> bool:

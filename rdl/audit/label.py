@@ -11,11 +11,11 @@ from rdl import clock
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked
 from rdl.cells import Cells, gather, to_numbers
-from rdl.leaks import ENOUGH, LEFT, SEEDS, Codes, Pair, Rows, Teller, codes_of, explain, halves_of, judge
+from rdl.leaks import ENOUGH, LEFT, SEEDS, Codes, Pair, Rows, Teller, codes_of, explain, halves_of, judge, label_keys
 from rdl.problems import plural
 from rdl.query.task import Kind as TaskKind
 from rdl.query.task import Task, TaskTable
-from rdl.schema import Column, Stype
+from rdl.schema import Column, Schema, Stype
 from rdl.snapshot import Snapshot
 
 #: A column that leaves no more of the error than this is no coincidence.
@@ -81,6 +81,26 @@ def following(task: Task, table: TaskTable, snapshot: Snapshot) -> Checked:
                 Finding(Kind.follows, task.entity, column.name, severity, evidence, Fix.hide(task.entity, column.name))
             )
     return Checked(tuple(findings), f"{plural(looked, 'column')} of {task.entity} against {' and '.join(told_by)}")
+
+
+def walked(task: Task, schema: Schema) -> Checked:
+    """The foreign keys that a row-level label is read from, or that the query hides: a model that walks them sees what
+    they refer to all the same. A ranking asks for what its key refers to, so nothing walks that one."""
+    labels = label_keys(task, schema)
+    findings = []
+    for relation in schema.relations:
+        hidden = sorted(name for name in relation.key if (relation.child, name) in task.hidden)
+        if relation in labels and task.candidates is None:
+            severity, why = Severity.severe, "the label is read from it"
+        elif hidden and relation not in labels:
+            severity, why = Severity.suspect, "it is hidden"
+        else:
+            continue
+        evidence = f"{why}, but it is a foreign key ({relation}): the row that it refers to is an input of each seed "
+        evidence += "that reaches its own"
+        fix = Fix(relation.child, ignored=relation)
+        findings.append(Finding(Kind.walked, relation.child, "+".join(relation.key), severity, evidence, fix))
+    return Checked(tuple(findings), f"{plural(len(schema.relations), 'foreign key')} against label and HIDE")
 
 
 def _own_columns(

@@ -15,7 +15,7 @@ from rdl.aggregates import Seeds, window_features
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.audit.past import Past
-from rdl.leaks import ranked_keys
+from rdl.leaks import label_keys
 from rdl.problems import percent, plural
 from rdl.query.task import Task, TaskTable
 from rdl.schema import Schema, TimePath
@@ -90,7 +90,8 @@ def _deleted(snapshot: Snapshot, at_us: int) -> int:
 
 
 def _differences(task: Task, snapshot: Snapshot, moment: Moment) -> Iterator[Difference]:
-    asked = {(relation.child, name) for relation in ranked_keys(task, snapshot.schema) for name in relation.key}
+    # Where the label is a key, what walks it is a finding of its own.
+    asked = {(relation.child, name) for relation in label_keys(task, snapshot.schema) for name in relation.key}
     past = Past(snapshot, moment.at_us, task.label_columns - asked)
     with tempfile.TemporaryDirectory(prefix="rdl-audit-") as folder:
         cut = build(past, snapshot.schema, Path(folder) / "snapshot")
