@@ -250,7 +250,7 @@ class _Builder:
             if relation in stream.over:
                 continue
             key = f"{'+'.join(relation.key)}"
-            keys = partial(lambda relation: (self.snapshot.parent(relation), stream.time), relation)
+            keys = partial(self.keyed, stream, relation)
             distinct = (depth + 1.3, f"{stream.label}.{key} distinct", Codes.distinct)
             yield _Source(number, partial(self.coded, number, keys), (distinct,))
             for column in self.cells.inputs(relation.parent, (Stype.numerical,), masked=False):
@@ -269,6 +269,11 @@ class _Builder:
 
     def since(self, stream: _Stream, rows: Rows) -> Floats:
         return days_between(self.seeds.cut, gather(stream.time, rows, clock.NEVER))
+
+    def keyed(self, stream: _Stream, relation: Relation) -> tuple[Codes32, clock.Times]:
+        """What a stream's rows refer to, and when that was known: not before it was there itself."""
+        rows = self.snapshot.parent(relation)
+        return rows, np.maximum(stream.time, gather(self.snapshot.time(relation.parent), rows, clock.ALWAYS))
 
     def referred(self, relation: Relation, column: Column) -> tuple[Floats, clock.Times]:
         """The cells that a child's rows refer to, and when each was known."""

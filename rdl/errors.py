@@ -1,7 +1,7 @@
 """The errors a user of rdl meets: what was found, where, what is allowed, what to do.
 
 Every error that a user's input can cause is an :class:`RdlError`; the command line prints it in a line or two and
-exits with code 2. Anything else that escapes is a fault of rdl and exits with code 1.
+exits with code 2, or 3 for a :class:`LeakageError`. Anything else that escapes is a fault of rdl and exits with code 1.
 """
 
 from __future__ import annotations

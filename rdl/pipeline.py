@@ -43,6 +43,7 @@ from rdl.snapshot import Snapshot, load_or_build
 if TYPE_CHECKING:  # what trains a model is imported where one is trained: looking at a database needs no torch
     import pandas as pd
 
+    from rdl.audit import Audit
     from rdl.graph import TemporalGraph
     from rdl.plan import Plan
     from rdl.relbench_export import Exported
@@ -189,6 +190,12 @@ class BoundTask:
         from rdl.plan import plan
 
         return plan(self.definition, self.db.snapshot, self.db.proposals)
+
+    def audit(self) -> Audit:
+        """What may leak in the question on this database, with the evidence and what to write about it."""
+        from rdl.audit import audit
+
+        return audit(self.definition, self.db.snapshot)
 
     @cached_property
     def labels(self) -> TaskTable:

@@ -82,7 +82,17 @@ def _rows(schema: Schema, report: Report) -> Iterator[str]:
 
 
 def late_columns(snapshot: Snapshot) -> Iterator[str]:
-    """The leak suspects: dates and times that are often later than the time of their own row.
+    """The leak suspects of :func:`late_cells`, a line each."""
+    for table, column, share in late_cells(snapshot):
+        yield (
+            f"{table.name}.{column.name}: later than its row ({table.time}) in {percent(share)} of cells; "
+            f"where it is filled in later, say so in the schema file: known_at = {json.dumps(column.name)}."
+        )
+
+
+def late_cells(snapshot: Snapshot) -> Iterator[tuple[Table, Column, float]]:
+    """The dates and times that are often later than the time of their own row, and in what share of the cells that are
+    filled: at least :data:`LATE_SHARE`.
 
     Where all times of a table are whole days, a time of the same day is not later.
     """
@@ -100,10 +110,7 @@ def late_columns(snapshot: Snapshot) -> Iterator[str]:
             late = int(np.count_nonzero(filled & (values - margin > timed)))
             share = late / max(int(filled.sum()), 1)
             if share >= LATE_SHARE:
-                yield (
-                    f"{table.name}.{column.name}: later than its row ({table.time}) in {percent(share)} of cells; "
-                    f"where it is filled in later, say so in the schema file: known_at = {json.dumps(column.name)}."
-                )
+                yield table, column, share
 
 
 def _may_leak(table: Table, column: Column) -> bool:

@@ -24,8 +24,8 @@ DAYS = 40
 
 
 def database(seed: int, *, after: int | None = None) -> MemoryReader:
-    """Firms ← users ← orders → items. With ``after``, whatever happens later than that day is another history,
-    and orders of that very day have other values."""
+    """Firms ← users ← orders → items. With ``after``, whatever happens later than that day is another history, some
+    items that are listed later are not there, and orders of that very day have other values."""
     rng, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     n = 60
     at = rng.integers(0, DAYS, n)
@@ -36,8 +36,9 @@ def database(seed: int, *, after: int | None = None) -> MemoryReader:
     }  # fmt: skip
     values["user id"][rng.random(n) < 0.1] = np.nan
     listed = rng.integers(0, DAYS, 6)
-    price = rng.random(6)
+    price, there = rng.random(6), np.arange(6)
     if after is not None:
+        there = np.flatnonzero((listed <= after) | (other.random(6) < 0.5))
         later, unpaid = at > after, values["paid"] > after
         for column in ("user id", "item", "amount", "kind"):
             values[column] = np.where(later, other.permutation(values[column]), values[column])
@@ -51,7 +52,7 @@ def database(seed: int, *, after: int | None = None) -> MemoryReader:
     tables = {
         "firms": pa.table({"id": np.arange(2), "size": [5.0, 9.0]}),
         "users": pa.table({"id": np.arange(5), "age": rng.random(5), "firm": rng.integers(0, 2, 5)}),
-        "items": pa.table({"id": np.arange(6), "price": price, "listed": _moments(listed)}),
+        "items": pa.table({"id": there, "price": price[there], "listed": _moments(listed[there])}),
         "orders": pa.table(
             {
                 "user id": pa.array(values["user id"], from_pandas=True).cast(pa.int64()),

@@ -105,6 +105,11 @@ def test_a_proposed_schema_is_read_back(shop: Path, tmp_path: Path) -> None:
     assert "orders" in refused("inspect", f"duckdb:///{shop}", "--schema", out)
 
 
+def test_a_query_may_be_longer_than_the_name_of_a_file(shop: Path) -> None:
+    hidden = ", ".join(["users.age", "users.vip", "users.bio", "users.country", "items.price", "items.title"] * 5)
+    assert parsed("plan", f"{CHURN} HIDE {hidden}", "--db", f"duckdb:///{shop}")["kind"] == "binary"
+
+
 def test_plan_and_labels_agree(shop: Path, tmp_path: Path) -> None:
     plan = parsed("plan", CHURN, "--db", f"duckdb:///{shop}")
     assert {"kind", "entity", "sql", "anchors", "rows", "balance", "dropped", "censored", "hidden", "warnings"} <= set(

@@ -99,3 +99,8 @@ def test_one_class_of_several_is_told() -> None:
 def test_too_few_seeds_say_nothing() -> None:
     rows = _rows(ENOUGH - 1, lambda row, rng: {"delay": row["true"]})
     assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == []
+
+
+def test_a_parent_without_rows_tells_nothing() -> None:
+    rows = _rows(300) | {"stations": []}
+    assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == []

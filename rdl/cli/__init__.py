@@ -1,6 +1,7 @@
 """The command line: arguments, exit codes, and where the output goes. What it does stands in :mod:`rdl.pipeline`.
 
-Exit codes: 0 done, 2 the user's input is wrong (a line or two on stderr say what and what to do), 1 a fault of rdl's.
+Exit codes: 0 done, 2 the user's input is wrong (a line or two on stderr say what and what to do), 3 a leak was found
+where that was to count as a failure, 1 a fault of rdl's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import typer
 
 from rdl.cli import looking, models
-from rdl.errors import RdlError
+from rdl.errors import LeakageError, RdlError
 
 app = typer.Typer(
     help="Relational deep learning on any database.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -26,6 +27,8 @@ def main() -> None:
         app()
     except RdlError as error:
         sys.stderr.write(f"rdl: {error}\n")
+        if isinstance(error, LeakageError):  # what was found has been printed
+            sys.exit(3)
         if "--json" in sys.argv:
             sys.stdout.write(json.dumps(error.to_json(), ensure_ascii=False) + "\n")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Commands that look: at a database, its schema, a question and its labels. None of them loads torch."""
+"""Commands that look: at a database, its schema, a question and its labels. Only an audit loads torch."""
 
 from __future__ import annotations
 
@@ -104,6 +104,34 @@ def plan(
         from rich.console import Console
 
         Console(highlight=False).print(found, crop=False)
+
+
+@app.command()
+def audit(
+    task: TaskText,
+    db: Db,
+    param: Parameters = None,
+    schema: SchemaFile = None,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with code 3 where a leak is severe, for CI.")] = False,
+    views: Views = None,
+    refresh: Refresh = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Leaks in a question: what may tell the future, the evidence, and the line to write into query or schema.
+
+    The exit code is 0 whatever is found, but for --fail.
+    """
+    bound = ask(task, db, param, schema, views=views, refresh=refresh, quiet=quiet or as_json)
+    found = bound.audit()
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(found, crop=False)
+    if fail:
+        found.check()
 
 
 @app.command()

@@ -24,6 +24,8 @@ NEWER = 0.25
 SHIFT = 0.3
 #: Columns of more values are no states.
 STATES = 30
+#: How sure a suspicion is that the cells speak for, and one that only a name does.
+SEEN, NAMED = 0.5, 0.3
 
 _OUTCOMES = word_set(
     """
@@ -47,9 +49,10 @@ def outcomes(schema: Schema, sample: Sample) -> list[Proposal]:
         rows = sample.thinned(table.name, list(dict.fromkeys((*needed, *(column.name for column in columns)))))
         times = row_times(schema, sample, table.name, table.time, rows)
         for column in columns:
-            if said := _suspicion(column, rows[column.name], times):
+            if found := _suspicion(column, rows[column.name], times):
+                said, confidence = found
                 proposals.append(
-                    Proposal("leak", table.name, Stype.unsupported, said, column.name, 0.3, suggested=True)
+                    Proposal("leak", table.name, Stype.unsupported, said, column.name, confidence, suggested=True)
                 )
     return proposals
 
@@ -68,15 +71,17 @@ def _suspects(schema: Schema, table: Table, sample: Sample) -> list[Column]:
     ]  # fmt: skip
 
 
-def _suspicion(column: Column, values: pa.ChunkedArray, times: clock.Times) -> str | None:
+def _suspicion(column: Column, values: pa.ChunkedArray, times: clock.Times) -> tuple[str, float] | None:
+    """What speaks against a column and how much: its cells, or its name alone."""
     newest, others = missing_shares(times, values)
     if newest >= others + NEWER and others <= 0.5:
-        return f"NULL in {newest:.0%} of the newest tenth of rows and in {others:.0%} of the others: filled in later?"
-    said = words(column.name)
-    if said[-1:] and said[-1] in _STATES and (shift := _shift(values, times)) >= SHIFT:
-        return f"other values in the newest rows ({shift:.0%} of them): rows go from one to the next?"
-    if set(said) & _OUTCOMES:
-        return "named as an outcome, and nothing says when it became known"
+        said = f"NULL in {newest:.0%} of the newest tenth of rows and in {others:.0%} of the others: filled in later?"
+        return said, SEEN
+    named = words(column.name)
+    if named[-1:] and named[-1] in _STATES and (shift := _shift(values, times)) >= SHIFT:
+        return f"other values in the newest rows ({shift:.0%} of them): rows go from one to the next?", SEEN
+    if set(named) & _OUTCOMES:
+        return "named as an outcome, and nothing says when it became known", NAMED
     return None
 
 

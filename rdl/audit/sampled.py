@@ -1,0 +1,150 @@
+"""What the sampler and the encoders see of two snapshots: statistics, rows and cells, compared bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+from torch_frame import stype
+
+from rdl import aggregates, features
+from rdl.audit.rebuild import Difference
+from rdl.clock import NEVER
+from rdl.config import TrainConfig
+from rdl.extract import micros
+from rdl.features import Features
+from rdl.graph import TemporalGraph
+from rdl.query.task import Task
+from rdl.sampler import Sampler, Seeds, Subgraph
+from rdl.schema import Stype
+from rdl.snapshot import Snapshot
+
+
+def differences(
+    task: Task, whole: Snapshot, cut: Snapshot, asked: aggregates.Seeds, fitted_at_us: int
+) -> Iterator[Difference]:
+    """Where the two snapshots, whose rows have the same numbers, differ for the seeds ``asked``. Texts are compared as
+    they stand, all other inputs as they are encoded."""
+    texts = {
+        (table.name, column.name)
+        for table in whole.schema.tables.values() for column in table.columns
+        if column.stype is Stype.text_embedded
+    }  # fmt: skip
+    fitted = [features.fit(snapshot, fitted_at_us, task.hidden | texts) for snapshot in (whole, cut)]
+    for name, column in _statistics(*fitted):
+        yield Difference(name, column, "the statistics fitted at the training cut differ")
+    row, time, limit = (torch.from_numpy(part.copy()) for part in (asked.rows, asked.time, asked.cut))
+    seeds = Seeds(task.entity, row, time, limit, strictly=task.row_level)
+    fanouts = TrainConfig().fanouts
+    seen, left = (Sampler(TemporalGraph.build(snapshot), fanouts)(seeds) for snapshot in (whole, cut))
+    same = []
+    for name in dict.fromkeys((*seen.rows, *left.rows)):
+        if (share := _other_rows(seen, left, name)) > 0:
+            yield Difference(name, None, "which of its rows are sampled", share)
+        elif name in seen.rows:
+            same.append(name)
+    packed = [features.pack(snapshot, fitted[0]) for snapshot in (whole, cut)]
+    for name in same:
+        masked = {column for table, column in task.label_columns if table == name}
+        cells = [dict(_cells(part[name], seen, name, masked)) for part in packed]
+        for column, how in cells[0]:
+            changed = _changed(cells[0][column, how], cells[1][column, how])
+            if changed.any():
+                yield Difference(name, column, how, _share(changed, seen, name))
+        yield from _texts(texts - task.hidden, whole, cut, seen, name)
+
+
+def _statistics(
+    one: Mapping[str, features.Statistics], other: Mapping[str, features.Statistics]
+) -> Iterator[tuple[str, str | None]]:
+    """The columns whose statistics differ."""
+    for name, statistics in one.items():
+        again = other[name]
+        for first, second in ((statistics.numerical, again.numerical), (statistics.categories, again.categories)):
+            yield from ((name, column) for column in {*first, *second} if first.get(column) != second.get(column))
+        if (statistics.times, statistics.late) != (again.times, again.late):
+            yield name, None
+
+
+def _other_rows(seen: Subgraph, left: Subgraph, name: str) -> float:
+    """The share of the seeds that see other rows of a table, or other numbers of children of them."""
+    parts = []
+    for graph in (seen, left):
+        none = torch.zeros(0, dtype=torch.int64)
+        rows, seed = graph.rows.get(name, none), graph.seed.get(name, none)
+        degrees = [graph.degrees[kind] for kind in sorted(graph.degrees, key=str) if kind.target == name]
+        parts.append((rows, seed, degrees))
+    (rows, seed, degrees), (again, seed_again, degrees_again) = parts
+    if not (torch.equal(rows, again) and torch.equal(seed, seed_again)):
+        pairs = [set(zip(one.tolist(), two.tolist(), strict=True)) for one, two in ((rows, seed), (again, seed_again))]
+        return max(len({number for _, number in pairs[0] ^ pairs[1]}), 1) / max(len(seen.seeds), 1)
+    if len(degrees) != len(degrees_again):
+        return 1.0
+    changed = torch.zeros(len(rows), dtype=torch.bool)
+    for degree, degree_again in zip(degrees, degrees_again, strict=True):
+        changed |= degree != degree_again
+    return _share(changed, seen, name)
+
+
+def _cells(part: Features, graph: Subgraph, name: str, masked: set[str]) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    """The cells of the sampled rows ``[nodes, …]`` by column and how it is read, NaN or NEVER where a seed may not."""
+    rows, seed = graph.rows[name], graph.seed[name]
+    hidden = {
+        column: part.known_at[rows, group] > graph.seeds.cut[seed]
+        for group, columns in enumerate(part.late) for column in columns
+    }  # fmt: skip
+    own = part.times[rows, 0]
+    unread = (own >= graph.seeds.time[seed]) | (own == NEVER)
+    hidden |= {column: hidden.get(column, unread) | unread for column in masked}
+    nobody = torch.zeros(len(rows), dtype=torch.bool)
+    if part.frame is not None:
+        for kind, names in part.frame.col_names_dict.items():
+            if kind is stype.embedding:
+                continue
+            values = part.frame.feat_dict[kind][rows].double()
+            for number, column in enumerate(names):
+                cells = values[:, number].clone()
+                cells[hidden.get(column, nobody)] = torch.nan
+                yield (column, "its encoded value"), cells.reshape(len(rows), -1)
+    for number, column in enumerate(part.time_names, start=1):
+        moments = part.times[rows, number].clone()
+        moments[hidden.get(column, nobody)] = NEVER
+        yield (column, "its distance from the seed"), moments.reshape(len(rows), 1)
+
+
+def _changed(one: Tensor, other: Tensor) -> Tensor:
+    """The nodes of which any number differs."""
+    same = (one == other) | (one.isnan() & other.isnan())
+    return ~same.all(dim=1)
+
+
+def _texts(
+    texts: set[tuple[str, str]], whole: Snapshot, cut: Snapshot, graph: Subgraph, name: str
+) -> Iterator[Difference]:
+    """The columns of text that differ where a seed may read them."""
+    rows, seed = graph.rows[name].numpy(), graph.seed[name]
+    table = whole.schema[name]
+    for _, column in sorted(cell for cell in texts if cell[0] == name):
+        both = [snapshot.arrow(name)[column].take(pa.array(rows)) for snapshot in (whole, cut)]
+        changed = _unlike(*both)
+        if (told_by := table.told_by(table[column])) is not None:
+            known = micros(whole.arrow(name)[told_by])[rows]
+            changed &= known <= graph.seeds.cut[seed].numpy()
+        if changed.any():
+            yield Difference(name, column, "its text", _share(torch.from_numpy(changed), graph, name))
+
+
+def _unlike(one: pa.ChunkedArray, other: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    same = pc.fill_null(pc.equal(one, other), False)
+    none = pc.and_(pc.is_null(one), pc.is_null(other))
+    return ~np.asarray(pc.or_(same, none).to_numpy(), np.bool_)
+
+
+def _share(changed: Tensor, graph: Subgraph, name: str) -> float:
+    """The share of the seeds with a node that changed."""
+    return len(torch.unique(graph.seed[name][changed])) / max(len(graph.seeds), 1)

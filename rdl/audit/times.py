@@ -1,0 +1,155 @@
+"""Tables whose times say too little: entities that are not there yet, tables that grow and have no time, rows without
+one, children older than what they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from scipy.stats import spearmanr
+
+from rdl import clock
+from rdl.audit.finding import Finding, Fix, Kind, Severity, named
+from rdl.audit.inputs import Checked, Inputs
+from rdl.extract import micros
+from rdl.problems import percent, plural
+from rdl.query.expressions import aggregates
+from rdl.query.task import Task, TaskTable
+from rdl.schema import Relation, Stype
+from rdl.snapshot import Snapshot
+
+#: The share of seeds, rows or keys from which on something is worth a line.
+SHARE = 0.01
+#: Keys are numbered in order of arrival from this rank correlation with the first row that refers to them on.
+IN_ORDER, ENOUGH = 0.9, 50
+
+
+def times(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Checked:
+    """What the times of the tables within reach leave open."""
+    findings = (
+        *_unborn(task, table, snapshot), *_growing(task, table, inputs, snapshot), *_early(inputs, snapshot),
+        *_untimed(inputs, snapshot),
+    )  # fmt: skip
+    timeless = [name for name in inputs.over if snapshot.schema[name].time is None]
+    looked = f"{plural(len(inputs.over), 'table')} within reach, {len(timeless)} of them timeless"
+    if len(table) and table.time.max() > table.val_cut > clock.ALWAYS:
+        days = (int(table.time.max()) - table.val_cut) / clock.US_PER_DAY
+        looked += f"; each seed sees rows up to its own time, the newest {days:,.0f} days after statistics are fitted "
+        looked += "and weights are learnt; --regime frozen measures it without those rows"
+    return Checked(findings, looked)
+
+
+def first_seen(snapshot: Snapshot, table: str) -> clock.Times:
+    """The time of the first row that refers to each row of ``table``, NEVER where none with a time does."""
+    found = np.full(snapshot.num_rows[table], clock.NEVER)
+    for relation in _timed_children(snapshot, table):
+        parents, seen = snapshot.parent(relation)[::-1], np.full(len(found), clock.NEVER)
+        there = parents >= 0
+        seen[parents[there]] = snapshot.time(relation.child)[::-1][there]  # the last one written is the oldest
+        np.minimum(found, seen, out=found)
+    return found
+
+
+def _timed_children(snapshot: Snapshot, table: str) -> list[Relation]:
+    return [one for one in snapshot.schema.relations_to(table) if snapshot.schema[one.child].time is not None]
+
+
+def _unborn(task: Task, table: TaskTable, snapshot: Snapshot) -> Iterator[Finding]:
+    """Seeds of a timeless entity before anything refers to it: that it is in the table tells that something will."""
+    children = _timed_children(snapshot, task.entity)
+    if task.row_level or snapshot.schema[task.entity].time is not None or not children or not len(table):
+        return
+    early = first_seen(snapshot, task.entity)[table.entity] > table.time
+    if early.mean() < SHARE:
+        return
+    evidence = f"{percent(float(early.mean()))} of the seeds are asked before any row refers to their {task.entity}, "
+    evidence += "which has no time: that it stands in the table tells that something will come"
+    if table.indptr is None and table.target.ndim == 1 and not early.all():
+        evidence += f"; their mean label is {np.mean(table.target[early]):.3g}, that of the others "
+        evidence += f"{np.mean(table.target[~early]):.3g}"
+    if task.assuming is not None:
+        evidence += "; ASSUMING may say so already"
+    fix = None
+    if (counted := _counted(task, snapshot, children)) is not None:
+        join = "WHERE" if task.where is None else "AND"
+        fix = Fix(task.entity, clause=f"{join} EXISTS({named(counted)}.*, -INF, 0, days)")
+    severity = Severity.suspect if early.mean() >= 5 * SHARE and task.assuming is None else Severity.note
+    yield Finding(Kind.unborn, task.entity, None, severity, evidence, fix)
+
+
+def _counted(task: Task, snapshot: Snapshot, children: list[Relation]) -> str | None:
+    """The table whose rows show that an entity is there: what the target reads, else that of most rows; None where
+    each of them refers to the entity over several keys, of which only VIA could choose one."""
+    names = [relation.child for relation in children]
+    plain = [relation for relation in children if names.count(relation.child) == 1]
+    read = {relation for window in aggregates(task.target) for relation in window.relations}
+    best = [relation for relation in plain if relation in read] or plain
+    if not best:
+        return None
+    return max(best, key=lambda relation: int((snapshot.parent(relation) >= 0).sum())).child
+
+
+def _growing(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
+    """Timeless tables whose keys are numbered in the order in which rows first refer to them."""
+    for name in inputs.over:
+        key = snapshot.schema[name].primary_key
+        if snapshot.schema[name].time is not None or len(key) != 1:
+            continue
+        numbers = snapshot.arrow(name)[key[0]]
+        first = first_seen(snapshot, name)
+        seen = first != clock.NEVER
+        if not pa.types.is_integer(numbers.type) or seen.sum() < ENOUGH or np.ptp(first[seen]) == 0:
+            continue
+        keys = numbers.to_numpy()[seen]
+        order = float(spearmanr(keys, first[seen]).statistic)
+        late = float(np.mean(first[seen] > table.val_cut))
+        if order >= IN_ORDER and late >= SHARE:
+            evidence = f"{percent(late)} of its rows that anything refers to are first referred to after validation "
+            evidence += f"begins ({clock.format_time(table.val_cut)}), and {key[0]} rises with that time (rank "
+            evidence += f"correlation {order:.2f}): its rows seem to come with time and count as always known"
+            fix = _born(snapshot, name, first)
+            evidence += "" if fix else "; give it a column that says when"
+            # What refers to nothing is reached by rows that refer to it alone: its later rows are never seen.
+            seen_early = name == task.entity or snapshot.schema.relations_from(name)
+            yield Finding(Kind.growing, name, None, Severity.suspect if seen_early else Severity.note, evidence, fix)
+
+
+def _born(snapshot: Snapshot, table: str, first: clock.Times) -> Fix | None:
+    """A column of times that is not later than the first row that refers to each row, as the table's time."""
+    for column in snapshot.schema[table].columns:
+        if column.stype is Stype.timestamp:
+            born = micros(snapshot.arrow(table)[column.name])
+            if np.mean(born <= first) >= 1 - SHARE and np.mean(born == clock.NEVER) <= SHARE:
+                return Fix(table, None, "time", column.name)
+    return None
+
+
+def _early(inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
+    """Rows older than the row they refer to: one of the two times is wrong."""
+    for relation in snapshot.schema.relations:
+        ends = (snapshot.schema[relation.child], snapshot.schema[relation.parent])
+        if any(end.time is None or end.name not in inputs.over for end in ends) or relation.child == relation.parent:
+            continue
+        rows, own = snapshot.parent(relation), snapshot.time(relation.child)
+        there = (rows >= 0) & (own != clock.NEVER)
+        begun = snapshot.time(relation.parent)[rows[there]]
+        early = float(np.mean(begun > own[there])) if there.any() else 0.0
+        if early >= SHARE:
+            evidence = f"{percent(early)} of its rows are older than the row they refer to ({relation}), which seeds "
+            evidence += f"in between do not see: {relation.parent}'s time ({ends[1].time}) is too late, or "
+            evidence += f"{relation.child}'s ({ends[0].time}) too early, and then it leaks. If it is the former, "
+            evidence += f"{relation.parent} can be read as timeless"
+            fix = Fix(relation.parent, None, "time", value=False)
+            yield Finding(Kind.early, relation.child, None, Severity.note, evidence, fix)
+
+
+def _untimed(inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
+    for name, count in snapshot.report.null_times.items():
+        if name in inputs.over:
+            share = count / max(snapshot.num_rows[name], 1)
+            evidence = (
+                f"{plural(count, 'row')} ({percent(share)}) have no known time ({snapshot.schema[name].time}): no "
+            )
+            evidence += "seed ever sees them. That leaks nothing; fill the times in, or name another column"
+            yield Finding(Kind.untimed, name, None, Severity.note, evidence)
