@@ -16,6 +16,14 @@ class Regime(StrEnum):
     frozen = "frozen"
 
 
+class Sampling(StrEnum):
+    """Which of a row's children are sampled where there are more than wanted: the most recent ones, or any, each set of
+    them as likely as any other."""
+
+    recent = "recent"
+    uniform = "uniform"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How a model is built and trained."""
@@ -27,8 +35,10 @@ class TrainConfig:
     channels: int = 64
     """The width of node vectors."""
     fanouts: tuple[int, ...] = (64, 4)
-    """The most recent children sampled a relation, where a path goes to children for the first time, the second, …;
+    """The children sampled a relation, where a path goes to children for the first time, the second, …;
     as many hops and layers of message passing as there are numbers."""
+    sampling: Sampling = Sampling.recent
+    """Which children these are."""
     dropout: float = 0.2
     """The share of vector entries dropped in training."""
     batch_size: int = 256
@@ -57,6 +67,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.fanouts or min(self.fanouts) < 1:
             raise ConfigError(f"fanouts {self.fanouts}: give at least one hop, each of one child or more")
+        if self.sampling not in tuple(Sampling):
+            raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
         for name in ("channels", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")

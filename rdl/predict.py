@@ -13,12 +13,15 @@ from rdl.features import Features
 from rdl.losses import Objective
 from rdl.query.task import TaskTable
 from rdl.sampler import Sampler, Seeds
+from rdl.schema import Relation
 
 
-def seeds_of(table: TaskTable, entity: str, regime: Regime, *, strictly: bool) -> Seeds:
-    """The seeds of a task table, with each one's cut under ``regime``."""
+def seeds_of(
+    table: TaskTable, entity: str, regime: Regime, *, strictly: bool, hidden: tuple[Relation, ...] = ()
+) -> Seeds:
+    """The seeds of a task table, with each one's cut under ``regime``; the rest as in :class:`rdl.sampler.Seeds`."""
     row, time, cut = (torch.from_numpy(a.copy()) for a in (table.entity, table.time, table.cuts(regime)))
-    return Seeds(entity, row, time, cut, strictly)
+    return Seeds(entity, row, time, cut, strictly, hidden)
 
 
 @torch.no_grad()

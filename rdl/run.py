@@ -33,6 +33,7 @@ from rdl.model import RelationalModel, build
 from rdl.predict import predict, seeds_of
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
+from rdl.schema import Relation
 from rdl.snapshot import Snapshot
 from rdl.train import Evaluation, Inputs, Progress, fit
 
@@ -72,8 +73,11 @@ class Run:
     def packed(self) -> tuple[dict[str, Features], Sampler]:
         """The packed features and the sampler over the graph, made when first needed."""
         if self._packed is None:
-            graph = TemporalGraph.build(self.snapshot)
-            self._packed = features.pack(self.snapshot, self.statistics), Sampler(graph, self.config.fanouts)
+            # A key that is never an input is no edge either.
+            closed = [r for r in self.snapshot.schema.relations if {(r.child, c) for c in r.key} & self.task.hidden]
+            graph = TemporalGraph.build(self.snapshot).without(closed)
+            sampler = Sampler(graph, self.config.fanouts, strategy=self.config.sampling, seed=self.config.seed)
+            self._packed = features.pack(self.snapshot, self.statistics), sampler
         return self._packed
 
     def train(
@@ -88,7 +92,8 @@ class Run:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
-        inputs = Inputs(self.table, self.task.entity, self.task.row_level, packed, sampler, self.objective)
+        strictly, hidden = self.task.row_level, self._asked_keys()
+        inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective)
         self.progress = fit(
             self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
         )
@@ -120,14 +125,26 @@ class Run:
 
     def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
         """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
-        seeds = seeds_of(self.table.of(split), self.task.entity, self.config.regime, strictly=self.task.row_level)
+        seeds = seeds_of(
+            self.table.of(split),
+            self.task.entity,
+            self.config.regime,
+            strictly=self.task.row_level,
+            hidden=self._asked_keys(),
+        )
         return self._predict(seeds)
 
     def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
         time_us = torch.from_numpy(times.copy())
-        seeds = Seeds(self.task.entity, torch.from_numpy(rows.copy()), time_us, time_us, self.task.row_level)
+        row, strictly = torch.from_numpy(rows.copy()), self.task.row_level
+        seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, self._asked_keys())
         return self._predict(seeds)
+
+    def _asked_keys(self) -> tuple[Relation, ...]:
+        """The foreign keys of a row-level task's entity that its label is read from."""
+        asked = {column for _, column in self.task.label_columns}
+        return tuple(r for r in self.snapshot.schema.relations_from(self.task.entity) if asked & set(r.key))
 
     def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
         torch.set_num_threads(self.config.threads)

@@ -53,7 +53,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, Inputs]:
     table = TaskTable(*map(np.concatenate, (entity, time, split, target)), 85 * US_PER_DAY, 95 * US_PER_DAY)
     packed = features.pack(snapshot, features.fit(snapshot, table.val_cut))
     sampler = Sampler(TemporalGraph.build(snapshot), CONFIG.fanouts)
-    return snapshot, Inputs(table, "users", False, packed, sampler, Objective(Kind.binary))
+    return snapshot, Inputs(table, "users", False, (), packed, sampler, Objective(Kind.binary))
 
 
 def fresh(snapshot: Snapshot) -> RelationalModel:
@@ -133,7 +133,7 @@ def test_stale_seeds_see_at_most_their_own_time(inputs: tuple[Snapshot, Inputs])
 
 
 def _rest(given: Inputs) -> tuple[object, ...]:
-    return given.entity, given.strictly, given.features, given.sampler, given.objective
+    return given.entity, given.strictly, given.hidden, given.features, given.sampler, given.objective
 
 
 def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
