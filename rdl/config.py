@@ -39,6 +39,9 @@ class TrainConfig:
     as many hops and layers of message passing as there are numbers."""
     sampling: Sampling = Sampling.recent
     """Which children these are."""
+    text_embedder: str = "hashing"
+    """The name of what turns texts into vectors: ``hashing``, ``model2vec:NAME``, ``sentence-transformers:NAME``, or of
+    the model or function that was given."""
     dropout: float = 0.2
     """The share of vector entries dropped in training."""
     batch_size: int = 256

@@ -201,19 +201,24 @@ class BoundTask:
         resume: bool = False,
         baselines: bool = True,
         watch: Watcher | None = None,
+        text_embedder: object = "hashing",
         **settings: Any,
     ) -> FittedRun:
         """A trained model with its figures and the baselines' beside them; saved as the folder ``out`` if given.
 
-        ``settings`` are those of :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
+        ``text_embedder`` turns texts into vectors: a name, a model of sentence-transformers or model2vec, or a function
+        of a list of texts (:func:`rdl.embedders.embedder`). ``settings`` are those of
+        :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
         to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
         """
+        from rdl.embedders import embedder
         from rdl.run import Run
         from rdl.train import choose_device
 
         started = time.perf_counter()
         labels.refuse_untrained(self.definition)
-        config = _config(settings)
+        by = embedder(text_embedder)
+        config = _config({**settings, "text_embedder": by.name})
         choose_device(config.device)
         folder = NewFolder(Path(out)) if out else None
         partial = folder.path.with_name(f".{folder.path.name}.partial") if folder else None
@@ -221,7 +226,7 @@ class BoundTask:
             snapshot = self.db.extract(watching)
             watching.stage("labels")
             extracted = time.perf_counter()
-            run = Run.new(self.definition, snapshot, self.labels, config)
+            run = Run.new(self.definition, snapshot, self.labels, config, by)
             run.seconds |= {"snapshot": extracted - started, "labels": time.perf_counter() - extracted}
             watching.stage("training")
             run.train(partial=partial, resume=resume, listen=watching.step)
@@ -318,12 +323,14 @@ def load(
     url: str | os.PathLike[str] | None = None,
     refresh: bool = False,
     watch: Watcher | None = None,
+    text_embedder: object = None,
 ) -> FittedRun:
     """The run saved in the folder ``path``, on its database or the one at ``url``; ``refresh`` as in :func:`connect`.
 
     Raises ConfigError where the folder is not a run, and what :func:`connect` raises. Give ``url`` where the saved one
-    lacks its password.
+    lacks its password, and ``text_embedder`` where the run was trained with a model or function given to ``fit``.
     """
+    from rdl.embedders import embedder
     from rdl.run import Run
 
     folder = Path(path)
@@ -337,7 +344,8 @@ def load(
         if asked.sql is None and asked.split_by is None and (not asked.row_level or schema[asked.entity].time):
             # The splits stay where they were in training, however much data have come since.
             task.definition = dataclasses.replace(asked, split_at=(facts["val_cut_us"], facts["test_cut_us"]))
-        run = Run.open(folder, facts, task.definition, task.db.snapshot, lambda: task.labels)
+        by = None if text_embedder is None else embedder(text_embedder)
+        run = Run.open(folder, facts, task.definition, task.db.snapshot, lambda: task.labels, by)
         return FittedRun(task, run, folder, data_changed=reader.fingerprint() != facts["data"])
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{folder} is damaged: {error!r}", hint="train the run anew.") from None
