@@ -100,14 +100,19 @@ class TemporalGraph:
                 data[table].tf = frames[table]
         for relation, link in self.links.items():
             child = torch.nonzero(link.parent >= 0).squeeze(1)
-            edges, key = torch.stack([child, link.parent[child].long()]), "+".join(relation.key)
-            data[relation.child, key, relation.parent].edge_index = edges
-            data[relation.parent, f"rev_{key}", relation.child].edge_index = edges.flip(0)
+            edges = torch.stack([child, link.parent[child].long()])
+            data[relation.child, edge_name(relation), relation.parent].edge_index = edges
+            data[relation.parent, edge_name(relation, back=True), relation.child].edge_index = edges.flip(0)
         return data
 
     def __repr__(self) -> str:
         rows, links = sum(self.num_rows.values()), sum(len(link.children) for link in self.links.values())
         return f"TemporalGraph({rows:,} rows in {len(self.num_rows)} tables, {links:,} links in {len(self.links)} keys)"
+
+
+def edge_name(relation: Relation, *, back: bool = False) -> str:
+    """What PyG calls the edges from child to parent, or ``back``."""
+    return ("rev_" if back else "") + "+".join(relation.key)
 
 
 def _reopened(snapshot: Snapshot, relations: Collection[Relation]) -> TemporalGraph:

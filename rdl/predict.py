@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rdl.config import Regime
+from rdl.config import Regime, Sampling
 from rdl.features import Features
+from rdl.graph import TemporalGraph
 from rdl.losses import Objective
-from rdl.query.task import TaskTable
+from rdl.query.task import Task, TaskTable
 from rdl.sampler import Sampler, Seeds
-from rdl.schema import Relation
+from rdl.schema import Relation, Schema
+from rdl.snapshot import Snapshot
 
 
 def seeds_of(
@@ -22,6 +24,18 @@ def seeds_of(
     """The seeds of a task table, with each one's cut under ``regime``; the rest as in :class:`rdl.sampler.Seeds`."""
     row, time, cut = (torch.from_numpy(a.copy()) for a in (table.entity, table.time, table.cuts(regime)))
     return Seeds(entity, row, time, cut, strictly, hidden)
+
+
+def asked_keys(task: Task, schema: Schema) -> tuple[Relation, ...]:
+    """The foreign keys of a row-level task's entity that its label is read from."""
+    asked = {column for _, column in task.label_columns}
+    return tuple(relation for relation in schema.relations_from(task.entity) if asked & set(relation.key))
+
+
+def sampler_of(task: Task, snapshot: Snapshot, fanouts: tuple[int, ...], strategy: Sampling, seed: int = 0) -> Sampler:
+    """A sampler over the snapshot's graph; a key with a column that is never an input is no edge either."""
+    closed = [r for r in snapshot.schema.relations if {(r.child, column) for column in r.key} & task.hidden]
+    return Sampler(TemporalGraph.build(snapshot).without(closed), fanouts, strategy=strategy, seed=seed)
 
 
 @torch.no_grad()

@@ -27,14 +27,12 @@ from rdl.embedders import HASHING, Embedder, embedder
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
-from rdl.graph import TemporalGraph
 from rdl.losses import Objective
 from rdl.metrics import evaluate
 from rdl.model import RelationalModel, build
-from rdl.predict import predict, seeds_of
+from rdl.predict import asked_keys, predict, sampler_of, seeds_of
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
-from rdl.schema import Relation
 from rdl.snapshot import Snapshot
 from rdl.train import Evaluation, Inputs, Progress, fit
 
@@ -77,10 +75,8 @@ class Run:
     def packed(self) -> tuple[dict[str, Features], Sampler]:
         """The packed features and the sampler over the graph, made when first needed."""
         if self._packed is None:
-            # A key that is never an input is no edge either.
-            closed = [r for r in self.snapshot.schema.relations if {(r.child, c) for c in r.key} & self.task.hidden]
-            graph = TemporalGraph.build(self.snapshot).without(closed)
-            sampler = Sampler(graph, self.config.fanouts, strategy=self.config.sampling, seed=self.config.seed)
+            config = self.config
+            sampler = sampler_of(self.task, self.snapshot, config.fanouts, config.sampling, config.seed)
             self._packed = features.pack(self.snapshot, self.statistics, self.embedder), sampler
         return self._packed
 
@@ -96,7 +92,7 @@ class Run:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
-        strictly, hidden = self.task.row_level, self._asked_keys()
+        strictly, hidden = self.task.row_level, asked_keys(self.task, self.snapshot.schema)
         inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective)
         self.progress = fit(
             self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
@@ -134,7 +130,7 @@ class Run:
             self.task.entity,
             self.config.regime,
             strictly=self.task.row_level,
-            hidden=self._asked_keys(),
+            hidden=asked_keys(self.task, self.snapshot.schema),
         )
         return self._predict(seeds)
 
@@ -142,13 +138,8 @@ class Run:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
         time_us = torch.from_numpy(times.copy())
         row, strictly = torch.from_numpy(rows.copy()), self.task.row_level
-        seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, self._asked_keys())
+        seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, asked_keys(self.task, self.snapshot.schema))
         return self._predict(seeds)
-
-    def _asked_keys(self) -> tuple[Relation, ...]:
-        """The foreign keys of a row-level task's entity that its label is read from."""
-        asked = {column for _, column in self.task.label_columns}
-        return tuple(r for r in self.snapshot.schema.relations_from(self.task.entity) if asked & set(r.key))
 
     def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
         torch.set_num_threads(self.config.threads)

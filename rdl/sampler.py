@@ -169,6 +169,11 @@ class Sampler:
         self.timeless = {table for table, time in graph.time.items() if len(time) and int(time[0]) == ALWAYS}
         self._keys = {type_: key_of(f"{type_}") for types in self._outgoing.values() for type_ in types}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the graph is, and the seeds are wanted."""
+        return next(iter(self.graph.time.values())).device
+
     def to(self, device: torch.device) -> Sampler:
         """The same sampler over the graph on ``device``."""
         return Sampler(

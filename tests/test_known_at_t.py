@@ -150,7 +150,7 @@ def test_another_future_of_a_real_database_changes_no_subgraph(
     rng = np.random.default_rng(1)
     row = torch.from_numpy(rng.integers(0, np.searchsorted(before.time(entity), cut, side="right"), 64))
     if strictly:
-        time = torch.from_numpy(before.time(entity)[row])
+        time = torch.from_numpy(before.time(entity)[row.numpy()])
         seeds = Seeds(entity, row, time, time, True, before.schema.relations_from(entity)[-1:])
     else:
         time = torch.from_numpy(rng.integers(np.quantile(before.time(timed), 0.3), cut, 64))
@@ -162,4 +162,4 @@ def test_another_future_of_a_real_database_changes_no_subgraph(
         for table, rows in one.rows.items():
             seen = rows[len(seeds) :] if table == entity else rows
             seed = one.seed[table][len(seeds) :] if table == entity else one.seed[table]
-            assert (torch.from_numpy(before.time(table)[seen]) <= time[seed]).all(), "no row is later than its seed"
+            assert (torch.from_numpy(before.time(table)[seen.numpy()]) <= time[seed]).all(), "no row is later than its seed"
