@@ -67,7 +67,7 @@ class Visible:
         """The child rows that are ``rank``-th newest, from 0, among those of the parents numbered ``which``."""
         children, endings = self.link.children, self.link.endings
         if endings is None:
-            return children.index_select(0, (self.stop - 1).index_select(0, which) - rank).long()
+            return children.index_select(0, (self.stop - 1).index_select(0, which).sub_(rank)).long()
         start, stop, count = (bound.index_select(0, which) for bound in (self.start, self.stop, self.count))
         return children.index_select(0, start + endings.find(start, stop, count - 1 - rank)).long()
 

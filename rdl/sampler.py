@@ -258,8 +258,11 @@ class _Sampling:
         """How many days before the seed's time each row became known; 0 where nobody says."""
         if table in self.sampler.timeless:
             return torch.zeros(len(rows), device=rows.device)
-        time = self.graph.time[table].index_select(0, rows)
-        return (seed_time - time).double().div_(US_PER_DAY).float().masked_fill_(time == NEVER, 0)
+        age = seed_time.sub_(self.graph.time[table].index_select(0, rows)).double().div_(US_PER_DAY).float()
+        if table == self.seeds.table:  # of all rows, those asked about alone may have no time
+            first = age[: len(self.seeds)]
+            first.masked_fill_(self.graph.time[table].index_select(0, self.seeds.row) == NEVER, 0)
+        return age
 
     def _limit(self, table: str, *, strictly: bool) -> Tensor:
         """For each seed, how many rows of the table it may see: rows are numbered by time."""
@@ -282,8 +285,10 @@ class _Sampling:
             return None
         seed = at.seed.index_select(0, target)
         first = growth.add(type_.source, rows, seed)
-        source = torch.arange(first, first + len(rows), device=rows.device)
-        growth.edges.setdefault(type_, []).append(torch.stack([source, target + at.first]))
+        edges = torch.empty(2, len(rows), dtype=torch.int64, device=rows.device)
+        torch.arange(first, first + len(rows), out=edges[0])
+        torch.add(target, at.first, out=edges[1])
+        growth.edges.setdefault(type_, []).append(edges)
         # Numbers below 0, as those from 0 on are the draws from the same key.
         path = mixed(key.index_select(0, target), ~rows) if self.uniform and not last else key
         return _Frontier(type_.source, first, rows, seed, path, type_, at.descents + type_.to_parent)
@@ -297,7 +302,7 @@ class _Sampling:
         taken = visible.count.clamp(max=fanout)
         target = torch.repeat_interleave(taken)
         first = taken.cumsum(0) - taken
-        rank = torch.arange(len(target), device=target.device) - first.index_select(0, target)
+        rank = torch.arange(len(target), device=target.device).sub_(first.index_select(0, target))
         if self.uniform and fanout:
             more = torch.nonzero(visible.count > fanout).squeeze(1)
             place = first[more].unsqueeze(1) + torch.arange(fanout, device=more.device)
