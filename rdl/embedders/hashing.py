@@ -7,13 +7,15 @@ scaled to length 1. Texts that share words or parts of words have vectors that p
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 #: Letters of a text that are read, and bytes of texts that are worked on at once (25 times as much memory).
-MOST_LETTERS, BATCH_BYTES = 20_000, 1 << 20
+MOST_LETTERS, BATCH_BYTES = 20_000, 1 << 17
 WORD_WEIGHT, PIECE_WEIGHT, PIECE_BYTES = 1.0, 0.5, 4
 
 _U64, _U32 = np.uint64, np.uint32
@@ -89,18 +91,25 @@ def _words(letters: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], text:
 def _pieces(letters: npt.NDArray[np.uint8], text: npt.NDArray[np.int32]) -> _Hashed:
     """The hash of each run of four bytes within a text; all that is no letter is a space."""
     number = max(len(letters) - PIECE_BYTES + 1, 0)
-    spaced = np.where(_IN_WORD[letters], letters, ord(" ")).astype(_U32)
-    packed = np.zeros(number, _U32)
-    for place in range(PIECE_BYTES):
-        packed |= spaced[place : number + place] << _U32(8 * place)
+    spaced = np.zeros(len(letters) + PIECE_BYTES, np.uint8)
+    spaced[: len(letters)] = np.where(_IN_WORD[letters], letters, ord(" "))
+    packed = np.empty(len(letters) + PIECE_BYTES, _U32)
+    for place in range(PIECE_BYTES):  # every fourth run, four times
+        runs = np.frombuffer(spaced, "<u4", (len(spaced) - place) // PIECE_BYTES, place)
+        packed[place : place + PIECE_BYTES * len(runs) : PIECE_BYTES] = runs
     whole = text[:number] == text[len(text) - number :]
-    return _mixed(packed[whole] + _U32(0x85EBCA6B)), text[:number][whole], PIECE_WEIGHT
+    return _mixed(packed[:number][whole] + _U32(0x85EBCA6B)), text[:number][whole], PIECE_WEIGHT
 
 
 def _powers(factor: int, number: int) -> npt.NDArray[np.uint64]:
-    """factor⁰, factor¹, … modulo 2⁶⁴."""
+    """factor⁰, factor¹, …, ``number`` of them, modulo 2⁶⁴."""
+    return _rounded_powers(factor, 1 << max(number - 1, 0).bit_length())[:number]
+
+
+@lru_cache(maxsize=4)
+def _rounded_powers(factor: int, number: int) -> npt.NDArray[np.uint64]:
     powers = np.full(number, factor, _U64)
-    powers[:1] = 1
+    powers[0] = 1
     return np.multiply.accumulate(powers)
 
 
