@@ -184,7 +184,8 @@ def loaders(
     **options: Any,
 ) -> dict[str, HeteroLoader]:
     """A loader for each split of ``table``, by its name. Statistics are fitted at the training cut; evaluation sees
-    what ``regime`` lets it. ``train`` is shuffled; texts are read by ``embedder``; ``options`` are those of :class:`HeteroLoader`."""
+    what ``regime`` lets it. ``train`` is shuffled; texts are read by ``embedder``; ``options`` are those of
+    :class:`HeteroLoader`."""
     fitted = features.fit(snapshot, table.val_cut, task.hidden, text_channels=embedder.channels)
     packed = features.pack(snapshot, fitted, embedder)
     sampler = sampler_of(task, snapshot, fanouts, sampling, seed)

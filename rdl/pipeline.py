@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what trains a model is imported where one is trained: looki
     import pandas as pd
 
     from rdl.graph import TemporalGraph
+    from rdl.loader import HeteroLoader
     from rdl.run import Figures, Run
 
 
@@ -193,6 +194,12 @@ class BoundTask:
         labels.refuse_untrained(self.definition)
         config = _config({"regime": regime, "seed": seed})
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
+
+    def loaders(self, **options: Any) -> dict[str, HeteroLoader]:
+        """Batches of each split as PyG's ``HeteroData``, for a model of one's own (:func:`rdl.loader.loaders`)."""
+        from rdl.loader import loaders
+
+        return loaders(self.definition, self.db.snapshot, self.labels, **options)
 
     def fit(
         self,

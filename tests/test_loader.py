@@ -270,7 +270,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> rdl.Database:
 
 def test_loaders_of_a_task_cover_its_splits(db: rdl.Database) -> None:
     task = db.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
-    found = loaders(task.definition, db.snapshot, task.labels, fanouts=(4, 2), batch_size=100_000)
+    found = task.loaders(fanouts=(4, 2), batch_size=100_000)
     for split in ("train", "val", "test"):
         (batch,) = found[split]
         part, users = task.labels.of(split), batch["users"]
