@@ -15,6 +15,9 @@ from rdl.heads import Head, MLPHead
 from rdl.sampler import EdgeType, Subgraph
 from rdl.schema import Relation
 
+#: So many bits beside a row's number, which has 31, are one number of 64.
+_BITS = 31
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -57,16 +60,19 @@ class RelationalModel(nn.Module):
         seed_time = subgraph.seeds.time[seed]
         gaps_us, known = gaps(seed_time, features.times[rows])
         unread = features.unread(rows, seed_time, subgraph.seeds.cut[seed], self._masked.get(table, ()))
-        state = rows.clone()
-        for columns, hide in unread:
+        state = rows
+        for number, (columns, hide) in enumerate(unread, start=1):
             state = state * 2 + hide
-            for number, name in enumerate(features.time_names, start=1):
+            if number % _BITS == 0:
+                state = torch.unique(state, return_inverse=True)[1]
+            for at, name in enumerate(features.time_names, start=1):
                 if name in columns:
-                    known[:, number] &= ~hide
+                    known[:, at] &= ~hide
+        # Rows that look the same to their seeds are encoded once: any one of them stands for all.
         distinct, place = torch.unique(state, return_inverse=True)
-        bits = range(len(unread))[::-1]
-        hidden = [(columns, (distinct >> bit) % 2 == 1) for bit, (columns, _) in zip(bits, unread, strict=True)]
-        encoded = encoder.columns(features.frame(distinct >> len(unread), hidden), len(distinct))
+        one = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(rows), device=rows.device))
+        frame = features.frame(rows[one], [(columns, hide[one]) for columns, hide in unread])
+        encoded = encoder.columns(frame, len(one))
         return encoder.forward(encoded[place], torch.where(known, gaps_us, 0), known)
 
 
