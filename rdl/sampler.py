@@ -162,12 +162,12 @@ class Sampler:
         for own in (fanouts, *self.by_relation.values()):
             if len(own) != len(fanouts) or min(own, default=0) < 0:
                 raise ConfigError(f"fan-outs {own}: give {len(fanouts)} of them, none below 0")
-        self._outgoing: dict[str, list[EdgeType]] = {}
+        self.outgoing: dict[str, list[EdgeType]] = {}
         for relation in graph.links:
-            self._outgoing.setdefault(relation.parent, []).append(EdgeType(relation, to_parent=True))
-            self._outgoing.setdefault(relation.child, []).append(EdgeType(relation, to_parent=False))
+            self.outgoing.setdefault(relation.parent, []).append(EdgeType(relation, to_parent=True))
+            self.outgoing.setdefault(relation.child, []).append(EdgeType(relation, to_parent=False))
         self.timeless = {table for table, time in graph.time.items() if len(time) and int(time[0]) == ALWAYS}
-        self._keys = {type_: key_of(f"{type_}") for types in self._outgoing.values() for type_ in types}
+        self.keys = {type_: key_of(f"{type_}") for types in self.outgoing.values() for type_ in types}
 
     @property
     def device(self) -> torch.device:
@@ -228,7 +228,7 @@ class _Sampling:
             frontiers = [
                 reached
                 for frontier in frontiers
-                for type_ in self.sampler._outgoing.get(frontier.table, [])
+                for type_ in self.sampler.outgoing.get(frontier.table, [])
                 if (reached := self._expand(frontier, type_, last=hop == hops)) is not None
             ]
             nodes.append(dict(growth.size))
@@ -236,7 +236,7 @@ class _Sampling:
         rows = {table: torch.cat(pieces) for table, pieces in growth.rows.items()}
         seed = {table: torch.cat(pieces) for table, pieces in growth.seed.items()}
         # In one order, whichever came first in this batch: sums over types are the same to the last bit.
-        types = [type_ for type_ in self.sampler._keys if type_ in growth.edges]
+        types = [type_ for type_ in self.sampler.keys if type_ in growth.edges]
         return Subgraph(
             seeds,
             rows,
@@ -279,7 +279,7 @@ class _Sampling:
         came, growth = at.reached_over, self.growth
         if came is not None and came.relation == type_.relation and came.to_parent and not type_.to_parent:
             return None
-        key = mixed(at.key, self.sampler._keys[type_]) if self.uniform else at.key
+        key = mixed(at.key, self.sampler.keys[type_]) if self.uniform else at.key
         target, rows = self._children(at, type_, key) if type_.to_parent else self._parents(at, type_)
         if not len(rows):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,12 +12,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch_frame import TensorFrame
+from torch_geometric.data import HeteroData
 
-from rdl import infer, sampler
+from rdl import features, infer, sampler
+from rdl import model as models
 from rdl.clock import US_PER_DAY
 from rdl.config import Sampling
 from rdl.database import open_reader
 from rdl.graph import TemporalGraph
+from rdl.loader import hetero_data
 from rdl.sampler import Sampler, Seeds, Subgraph
 from rdl.snapshot import Snapshot, build
 from tests.databases import DAYS, random_database, with_another_future
@@ -31,6 +37,26 @@ def assert_identical(one: Subgraph, other: Subgraph) -> None:
         for name, tensor in these.items():
             assert torch.equal(tensor, those[name]), f"{field} of {name}"
     assert (one.num_nodes, one.num_edges) == (other.num_nodes, other.num_edges)
+
+
+def tensors(data: HeteroData) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a batch with its name, those of TensorFrames too."""
+    for store in data.stores:
+        for name, value in sorted(store.items()):
+            if isinstance(value, Tensor):
+                yield f"{store._key} {name}", value
+            elif isinstance(value, TensorFrame):
+                for kind, part in value.feat_dict.items():
+                    whole = (part,) if isinstance(part, Tensor) else (part.values, part.offset)
+                    for number, tensor in enumerate(whole):
+                        yield f"{store._key} {kind} {number}", tensor
+
+
+def assert_same_batch(one: HeteroData, other: HeteroData) -> None:
+    these, those = dict(tensors(one)), dict(tensors(other))
+    assert these.keys() == those.keys()
+    for name, tensor in these.items():
+        assert torch.equal(tensor.nan_to_num(-1.5), those[name].nan_to_num(-1.5)), name
 
 
 def known(snapshot: Snapshot, table: str, day: int) -> int:
@@ -129,37 +155,54 @@ def with_future_shuffled(snapshot: Snapshot, cut: int) -> MemoryReader:
     return reader
 
 
-@pytest.mark.parametrize(
-    ("file", "entity", "timed", "strictly"),
-    [
-        ("f1.sqlite", "drivers", "results", False),
-        ("ml_100k.sqlite", "users", "ratings", False),
-        ("ml_100k.sqlite", "ratings", "ratings", True),
-        ("mind_5k.sqlite", "users", "impressions", False),
-        ("mind_5k.sqlite", "impression_items", "impressions", True),
-    ],
-)
-def test_another_future_of_a_real_database_changes_no_subgraph(
-    tmp_path: Path, shared_data: Path, file: str, entity: str, timed: str, strictly: bool
-) -> None:
-    reader = open_reader(f"sqlite:///{shared_data / file}")
+REAL = [
+    ("f1.sqlite", "drivers", "results", False),
+    ("ml_100k.sqlite", "users", "ratings", False),
+    ("ml_100k.sqlite", "ratings", "ratings", True),
+    ("mind_5k.sqlite", "users", "impressions", False),
+    ("mind_5k.sqlite", "impression_items", "impressions", True),
+]
+
+
+def real(folder: Path, url: str, entity: str, timed: str, *, strictly: bool) -> tuple[Snapshot, Snapshot, int, Seeds]:
+    """A database, the same with another future after a time, that time, and seeds up to it."""
+    reader = open_reader(url)
     declared = reader.reflect()
-    before = build(reader, infer.apply(declared, infer.propose(reader, declared)), tmp_path / "before")
+    before = build(reader, infer.apply(declared, infer.propose(reader, declared)), folder / "before")
     cut = int(np.quantile(before.time(timed), 0.6))
-    after = with_future_shuffled(before, cut).snapshot(tmp_path / "after")
+    after = with_future_shuffled(before, cut).snapshot(folder / "after")
     rng = np.random.default_rng(1)
     row = torch.from_numpy(rng.integers(0, np.searchsorted(before.time(entity), cut, side="right"), 64))
     if strictly:
         time = torch.from_numpy(before.time(entity)[row.numpy()])
-        seeds = Seeds(entity, row, time, time, True, before.schema.relations_from(entity)[-1:])
-    else:
-        time = torch.from_numpy(rng.integers(np.quantile(before.time(timed), 0.3), cut, 64))
-        seeds = Seeds(entity, row, time, time)
+        return before, after, cut, Seeds(entity, row, time, time, True, before.schema.relations_from(entity)[-1:])
+    time = torch.from_numpy(rng.integers(np.quantile(before.time(timed), 0.3), cut, 64))
+    return before, after, cut, Seeds(entity, row, time, time)
+
+
+@pytest.mark.parametrize(("file", "entity", "timed", "strictly"), REAL)
+def test_another_future_of_a_real_database_changes_nothing(
+    tmp_path: Path, shared_data: Path, file: str, entity: str, timed: str, strictly: bool
+) -> None:
+    """Neither statistics fitted at t, nor subgraphs in either strategy, nor batches, nor predictions."""
+    url = f"sqlite:///{shared_data / file}"
+    before, after, cut, seeds = real(tmp_path, url, entity, timed, strictly=strictly)
+    fitted = features.fit(before, cut)
+    assert fitted == features.fit(after, cut)
+    torch.manual_seed(0)
+    model = models.build(fitted, before.schema.relations, channels=8, layers=3, dropout=0.0).eval()
+    packed = [features.pack(snapshot, fitted) for snapshot in (before, after)]
     for strategy in Sampling:
-        one, other = (Sampler(TemporalGraph.build(s), (16, 8, 4), strategy=strategy)(seeds) for s in (before, after))
+        samplers = [Sampler(TemporalGraph.build(s), (16, 8, 4), strategy=strategy) for s in (before, after)]
+        one, other = (by(seeds) for by in samplers)
         assert_identical(one, other)
         assert len(one.rows[timed]) > 16
         for table, rows in one.rows.items():
-            seen = rows[len(seeds) :] if table == entity else rows
-            seed = one.seed[table][len(seeds) :] if table == entity else one.seed[table]
-            assert (torch.from_numpy(before.time(table)[seen.numpy()]) <= time[seed]).all(), "no row is later than its seed"
+            first = len(seeds) if table == entity else 0
+            times = torch.from_numpy(before.time(table)[rows[first:].numpy()])
+            assert (times <= seeds.time[one.seed[table][first:]]).all(), "no row is later than its seed"
+        assert_same_batch(*map(hetero_data, (one, other), packed, samplers))
+        with torch.no_grad():
+            assert torch.equal(
+                *(model(columns, subgraph) for columns, subgraph in zip(packed, (one, other), strict=True))
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch_frame import TensorFrame
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
@@ -31,7 +29,7 @@ from rdl.schema import Relation
 from rdl.shop import build_shop
 from rdl.snapshot import Snapshot
 from tests.databases import DAYS, random_database, with_another_future
-from tests.test_known_at_t import known
+from tests.test_known_at_t import assert_same_batch, known
 from tests.test_sampler import shop, some_seeds
 
 CHANNELS = 16
@@ -51,26 +49,6 @@ def loader(snapshot: Snapshot, count: int = 10, **options: object) -> HeteroLoad
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Snapshot:
     return shop(np.random.default_rng(4), users=5, items=6, orders=150, messages=60).snapshot(tmp_path / "s")
-
-
-def tensors(data: HeteroData) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a batch with its name, those of TensorFrames too."""
-    for store in data.stores:
-        for name, value in sorted(store.items()):
-            if isinstance(value, Tensor):
-                yield f"{store._key} {name}", value
-            elif isinstance(value, TensorFrame):
-                for kind, part in value.feat_dict.items():
-                    whole = (part,) if isinstance(part, Tensor) else (part.values, part.offset)
-                    for number, tensor in enumerate(whole):
-                        yield f"{store._key} {kind} {number}", tensor
-
-
-def assert_identical(one: HeteroData, other: HeteroData) -> None:
-    these, those = dict(tensors(one)), dict(tensors(other))
-    assert these.keys() == those.keys()
-    for name, tensor in these.items():
-        assert torch.equal(tensor.nan_to_num(-1.5), those[name].nan_to_num(-1.5)), name
 
 
 def test_a_batch_holds_all_that_its_seeds_may_see(snapshot: Snapshot) -> None:
@@ -200,7 +178,7 @@ def test_another_future_changes_no_batch_and_no_prediction(number: int, strictly
             batches.append(hetero_data(subgraph, packed, sampler, labels))
             with torch.no_grad():
                 predictions.append(model(packed, subgraph))
-        assert_identical(*batches)
+        assert_same_batch(*batches)
         assert torch.equal(*predictions)
 
 
@@ -209,13 +187,13 @@ def test_workers_change_nothing(snapshot: Snapshot, shuffle: bool) -> None:
     alone, two = loader(snapshot, shuffle=shuffle), loader(snapshot, shuffle=shuffle, workers=2)
     for _ in range(2):
         for one, other in zip(alone, two, strict=True):
-            assert_identical(one, other)
+            assert_same_batch(one, other)
 
 
 def test_a_worker_that_is_started_anew_opens_the_graph(snapshot: Snapshot) -> None:
     spawned = loader(snapshot, workers=1, context="spawn")
     for one, other in zip(loader(snapshot), spawned, strict=True):
-        assert_identical(one, other)
+        assert_same_batch(one, other)
 
 
 def test_a_pass_is_another_sample_in_another_order_and_can_be_repeated(snapshot: Snapshot) -> None:
@@ -226,7 +204,7 @@ def test_a_pass_is_another_sample_in_another_order_and_can_be_repeated(snapshot:
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
     made.epoch = 0
     for one, other in zip(passes[0], made, strict=True):
-        assert_identical(one, other)
+        assert_same_batch(one, other)
 
 
 def test_the_global_generator_is_left_alone(snapshot: Snapshot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from rdl import features
 from rdl.clock import US_PER_DAY
-from rdl.config import Regime, TrainConfig
+from rdl.config import Regime, Sampling, TrainConfig
 from rdl.errors import ConfigError
 from rdl.graph import TemporalGraph
 from rdl.losses import Objective
@@ -78,8 +79,12 @@ def test_it_learns_and_repeats_itself(inputs: tuple[Snapshot, Inputs]) -> None:
     assert np.array_equal(runs[0], runs[1])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", Sampling)
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    inputs: tuple[Snapshot, Inputs], tmp_path: Path, strategy: Sampling
+) -> None:
     snapshot, given = inputs
+    given = replace(given, sampler=Sampler(given.sampler.graph, (4,), strategy=strategy))
     whole = fresh(snapshot)
     fit(whole, given, CONFIG)
 
@@ -147,7 +152,9 @@ def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
     )
 
 
-@pytest.mark.parametrize("setting", [{"fanouts": ()}, {"fanouts": (0,)}, {"channels": 0}, {"time_budget_min": 0}])
+@pytest.mark.parametrize(
+    "setting", [{"fanouts": ()}, {"fanouts": (0,)}, {"channels": 0}, {"time_budget_min": 0}, {"sampling": "any"}]
+)
 def test_settings_without_a_meaning_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         TrainConfig(**setting)  # type: ignore[arg-type]
