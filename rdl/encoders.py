@@ -105,8 +105,8 @@ class VectorEncoder(StypeEncoder):
     def init_modules(self) -> None:
         """Makes the weights, once torch-frame has told the encoder its columns."""
         super().init_modules()
-        widths = [stats[StatType.EMB_DIM] + 2 for stats in self.stats_list]
-        self.maps = nn.ModuleList(nn.Linear(width, self.out_channels) for width in widths)
+        self.widths = [stats[StatType.EMB_DIM] for stats in self.stats_list]
+        self.maps = nn.ModuleList(nn.Linear(width + 2, self.out_channels) for width in self.widths)
 
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
@@ -117,8 +117,7 @@ class VectorEncoder(StypeEncoder):
     def encode_forward(self, feat: MultiEmbeddingTensor, col_names: list[str] | None = None) -> Tensor:
         """The vectors ``[N, columns, …]``, NaN for NULL and infinite where masked → ``[N, columns, channels]``."""
         encoded = []
-        for each, begin, end in zip(self.maps, feat.offset[:-1].tolist(), feat.offset[1:].tolist(), strict=True):
-            vectors = feat.values[:, begin:end]
+        for each, vectors in zip(self.maps, feat.values.split(self.widths, dim=1), strict=True):
             encoded.append(each(torch.cat([vectors.nan_to_num(0, 0, 0), states(vectors[:, 0])], dim=1)))
         return torch.stack(encoded, dim=1)
 

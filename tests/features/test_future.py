@@ -38,8 +38,14 @@ def parts(frame: TensorFrame) -> dict[str, torch.Tensor]:
 def assert_identical(one: Features, other: Features, fitted: Statistics, rows: int, time_us: int) -> None:
     """The first ``rows`` rows as a seed at ``time_us`` sees them, as a frame and as an untrained encoder has them."""
     place, seed = torch.arange(rows), torch.full((rows,), time_us)
-    frames = [features.frame(place, features.unread(place, seed, seed)) for features in (one, other)]
-    assert torch.equal(one.times[:rows, 0], other.times[:rows, 0])
+    frames, times = [], []
+    for features in (one, other):
+        unread = features.unread(place, seed, seed)
+        frames.append(features.frame(place, unread))
+        times.append(features.times[:rows].clone())
+        for names, hide in unread:
+            times[-1][:, 1:][:, [name in names for name in features.time_names]] *= ~hide.unsqueeze(1)
+    assert torch.equal(*times)
     assert (frames[0] is None) == (frames[1] is None) == (not fitted.columns())
     if frames[0] is None or frames[1] is None:
         return

@@ -263,3 +263,17 @@ def test_features_move_to_a_device_as_they_are(tmp_path: Path) -> None:
     assert {t.device.type for bags in moved.bags for t in (bags.codes, bags.indptr)} == {"meta"}
     assert {t.device.type for vectors in moved.vectors for t in (vectors.table, vectors.place)} == {"meta"}
     assert moved.time_names == features.time_names
+
+
+def test_every_device_gives_the_same(tmp_path: Path, device: torch.device) -> None:
+    rng = np.random.default_rng(0)
+    days, told = rng.integers(0, 9, 200), rng.integers(0, 9, 200)
+    statistics, features = packed(snapshot_of(draw(rng, days, told), tmp_path / "s"))
+    rows, time = torch.arange(200).flip(0), torch.full((200,), 6 * US_PER_DAY)
+    torch.manual_seed(0)
+    encoder = TableEncoder(statistics, 8).eval()
+    expected = encoder.columns(features.frame(rows, features.unread(rows, time, time, ["word"])), 200)
+    moved, rows, time = features.to(device), rows.to(device), time.to(device)
+    found = encoder.to(device).columns(moved.frame(rows, moved.unread(rows, time, time, ["word"])), 200)
+    assert found.device.type == device.type
+    assert torch.allclose(found.cpu(), expected, atol=1e-5)
