@@ -64,10 +64,13 @@ def shop(folder: Path, name: str, tables: dict[str, str], events: int, valid_unt
     place = folder / f"{name}-{events}"
     parquet, made = place / "parquet", place / "snapshot"
     if not parquet.exists():
-        parquet.mkdir(parents=True)
+        part = place / "part"
+        part.mkdir(parents=True, exist_ok=True)
         sizes = {"users": max(1000, events // 100), "items": max(500, events // 400), "events": events, "days": DAYS}
+        duckdb.sql("SET enable_progress_bar = false")
         for table, query in tables.items():
-            duckdb.sql(f"COPY ({query.format(**sizes)}) TO '{parquet}/{table}.parquet'")
+            duckdb.sql(f"COPY ({query.format(**sizes)}) TO '{part}/{table}.parquet'")
+        part.rename(parquet)
     reader = open_reader(f"folder:{parquet}")
     keys = [(column, column.replace("_id", "s")) for column in ("user_id", "item_id")]
     found = {

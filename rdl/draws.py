@@ -15,7 +15,7 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 #: Numbers drawn at once on a CPU: so many stay in its cache.
-_BLOCK = 2**16
+_BLOCK = 2**17
 
 
 def key_of(name: str) -> int:
