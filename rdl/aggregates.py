@@ -125,6 +125,7 @@ class _Builder:
         # Children must be older than a row-level seed; its parents were known with it, unless the cut is older.
         self.cut = np.minimum(seeds.cut, seeds.time - 1) if task.row_level else seeds.cut
         self.frames = _frames(task, snapshot, fitted_at_us)
+        self.closed, self.label_keys = set(task.closed_keys(self.schema)), set(task.label_keys(self.schema))
         self.arranged: dict[int, Ranges] = {}
         entity = _Origin("", task.entity, seeds.rows, 0, ())
         self.parents = self.walk(entity, 2 if task.row_level else 1)
@@ -154,9 +155,22 @@ class _Builder:
         """The rows that the origin's rows refer to, known at the seeds' cuts, nearest first."""
         found, at = [], [origin]
         for _ in range(hops):
-            at = [self.parent(below, relation) for below in at for relation in self.schema.relations_from(below.table)]
+            at = [
+                self.parent(below, relation)
+                for below in at
+                for relation in self.keys_of(below.table)
+                if below is not origin or relation not in self.label_keys
+            ]
             found.extend(at)
         return found
+
+    def keys_of(self, child: str) -> list[Relation]:
+        """The foreign keys of ``child`` that may be followed."""
+        return [relation for relation in self.schema.relations_from(child) if relation not in self.closed]
+
+    def children_of(self, parent: str) -> list[Relation]:
+        """The foreign keys to ``parent`` that may be followed."""
+        return [relation for relation in self.schema.relations_to(parent) if relation not in self.closed]
 
     def parent(self, below: _Origin, relation: Relation) -> _Origin:
         rows = gather(self.snapshot.parent(relation), below.rows, -1).astype(np.int64)
@@ -172,12 +186,12 @@ class _Builder:
                 owner = gather(self.snapshot.parent(relation), owner, -1)
             known = closing_times(self.task, self.labels)
             yield _Stream(origin, f"{origin.label}label", "", owner, known, ())
-        for relation in self.schema.relations_to(origin.table):
+        for relation in self.children_of(origin.table):
             child, times = relation.child, self.snapshot.time(relation.child)
             label = f"{origin.label}{child}[{'+'.join(relation.key)}]"
             owner = self.snapshot.parent(relation)
             yield _Stream(origin, label, child, owner, times, (relation,))
-            for further in self.schema.relations_to(child):
+            for further in self.children_of(child):
                 rows = self.snapshot.parent(further)
                 known = np.maximum(self.snapshot.time(further.child), gather(times, rows, clock.NEVER))
                 deeper = f"{label}←{further.child}[{'+'.join(further.key)}]"
@@ -194,7 +208,7 @@ class _Builder:
         for number, stream in enumerate(self.streams):
             if stream.table and stream.origin.depth == 0 and len(stream.over) == 1:
                 newest = _Origin(f"{stream.label}:last.", stream.table, self.ranges(number).newest(), 0)
-                for relation in self.schema.relations_from(stream.table):
+                for relation in self.keys_of(stream.table):
                     if relation != stream.over[0]:
                         yield self.parent(newest, relation)
 
@@ -246,7 +260,7 @@ class _Builder:
         for column in self.cells.inputs(stream.table, (Stype.categorical,), masked=False):
             codes = partial(self.cells.codes_known, stream.table, column)
             yield self.codes(number, f".{column.name}", codes, depth)
-        for relation in self.schema.relations_from(stream.table):
+        for relation in self.keys_of(stream.table):
             if relation in stream.over:
                 continue
             key = f"{'+'.join(relation.key)}"

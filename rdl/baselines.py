@@ -102,7 +102,9 @@ def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) ->
     found = np.full(len(table), np.nan)
     owner = table.entity
     if task.row_level:
-        relations = snapshot.schema.relations_from(task.entity)
+        schema = snapshot.schema
+        closed = (*task.label_keys(schema), *task.closed_keys(schema))
+        relations = [relation for relation in schema.relations_from(task.entity) if relation not in closed]
         if not relations or not task.label_columns or task.label_columns & task.hidden:
             return found
         owner = snapshot.parent(relations[0])[table.entity].astype(np.int64)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rdl import clock
+from rdl.columns import as_numbers, as_times, is_countable
 from rdl.query.task import Task
 from rdl.schema import Column, Stype
 from rdl.snapshot import Snapshot
@@ -50,15 +51,14 @@ class Cells:
 
     def instants(self, table: str, column: str) -> clock.Times:
         """A column of times in µs, NEVER where NULL."""
-        values = self.snapshot.arrow(table)[column]
-        micros = pc.cast(pc.cast(values, pa.timestamp("us"), safe=False), pa.int64())
-        return np.asarray(micros.fill_null(clock.NEVER).to_numpy(), np.int64)
+        return as_times(self.snapshot.arrow(table)[column])
 
     def numbers(self, table: str, column: Column) -> Floats:
-        """A column as numbers, NaN where NULL; a time as the days by which it precedes the row's own."""
+        """A column as numbers, NaN where NULL or no number; a time as the days by which it precedes the row's own."""
         if column.stype is Stype.timestamp:
             return days_between(self.snapshot.time(table), self.instants(table, column.name))
-        return to_numbers(self.snapshot.arrow(table)[column.name])
+        values = self.snapshot.arrow(table)[column.name]
+        return as_numbers(values) if is_countable(values.type) else np.full(len(values), np.nan)
 
     def codes(self, table: str, column: Column) -> Codes32:
         """A column as codes by falling frequency at the training cut, -1 where NULL, the last code for all others."""
@@ -91,18 +91,6 @@ def gather(values: npt.NDArray[V], rows: npt.NDArray[np.integer], missing: float
     there = rows >= 0
     found[there] = values[rows[there]]
     return found
-
-
-def to_numbers(values: pa.ChunkedArray) -> Floats:
-    """An Arrow column as float64, NaN where NULL or no number."""
-    kind = values.type
-    if pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_integer(kind):
-        values = pc.cast(values, pa.int8() if pa.types.is_boolean(kind) else pa.float64(), safe=False)
-    elif pa.types.is_time(kind) or pa.types.is_duration(kind):
-        values = pc.cast(values, pa.int64())
-    elif not pa.types.is_floating(kind):
-        return np.full(len(values), np.nan)
-    return np.asarray(pc.cast(values, pa.float64(), safe=False).fill_null(np.nan).to_numpy(), np.float64)
 
 
 def to_codes(values: pa.ChunkedArray, visible: npt.NDArray[np.bool_]) -> Codes32:

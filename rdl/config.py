@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from rdl.errors import ConfigError
+from rdl.errors import ConfigError, did_you_mean
 
 
 class Regime(StrEnum):
@@ -14,6 +16,14 @@ class Regime(StrEnum):
 
     seed_time = "seed-time"
     frozen = "frozen"
+
+
+class Sampling(StrEnum):
+    """Which of a row's children are sampled where there are more than wanted: the most recent ones, or any, each set of
+    them as likely as any other."""
+
+    recent = "recent"
+    uniform = "uniform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,13 @@ class TrainConfig:
     channels: int = 64
     """The width of node vectors."""
     fanouts: tuple[int, ...] = (64, 4)
-    """The most recent children sampled a relation, where a path goes to children for the first time, the second, …;
+    """The children sampled a relation, where a path goes to children for the first time, the second, …;
     as many hops and layers of message passing as there are numbers."""
+    sampling: Sampling = Sampling.recent
+    """Which children these are."""
+    text_embedder: str = "hashing"
+    """The name of what turns texts into vectors: ``hashing``, ``model2vec:NAME``, ``sentence-transformers:NAME``, or of
+    the model or function that was given."""
     dropout: float = 0.2
     """The share of vector entries dropped in training."""
     batch_size: int = 256
@@ -54,9 +69,24 @@ class TrainConfig:
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or another accelerator that Lightning Fabric knows."""
 
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> TrainConfig:
+        """The config of ``settings``. Raises ConfigError, with the nearest name, for one that there is not."""
+        allowed = list(TrainConfig.__dataclass_fields__)
+        for name in settings:
+            if name not in allowed:
+                raise ConfigError(f"unknown setting {name!r}", hint=did_you_mean(name, allowed))
+        try:
+            regime = Regime(settings.get("regime", Regime.seed_time))
+        except ValueError:
+            raise ConfigError(f"unknown regime {settings['regime']!r}", hint="use seed-time or frozen.") from None
+        return TrainConfig(**{**settings, "regime": regime})
+
     def __post_init__(self) -> None:
         if not self.fanouts or min(self.fanouts) < 1:
             raise ConfigError(f"fanouts {self.fanouts}: give at least one hop, each of one child or more")
+        if self.sampling not in tuple(Sampling):
+            raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
         for name in ("channels", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")

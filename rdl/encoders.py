@@ -7,15 +7,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch_frame import TensorFrame, stype
+from torch_frame.data import MultiEmbeddingTensor, MultiNestedTensor
 from torch_frame.data.stats import StatType
-from torch_frame.nn.encoder import (
-    EmbeddingEncoder,
-    LinearEmbeddingEncoder,
-    StypeEncoder,
-    StypeWiseFeatureEncoder,
-)
+from torch_frame.nn.encoder import EmbeddingEncoder, StypeEncoder, StypeWiseFeatureEncoder
 
 from rdl.clock import NEVER, US_PER_DAY
+from rdl.columns import NULL
 from rdl.dropout import ByteDropout
 from rdl.features import Statistics
 
@@ -55,7 +52,7 @@ class WeightedEncoder(StypeEncoder):
         nn.init.zeros_(self.bias)
 
     def encode_forward(self, feat: Tensor, col_names: list[str] | None = None) -> Tensor:
-        """The values ``[N, columns, …]``, NaN where missing → ``[N, columns, channels]``."""
+        """The values ``[N, columns, …]``, NaN for NULL and infinite where masked → ``[N, columns, channels]``."""
         return torch.einsum("ncw,cwd->ncd", self.expand(feat), self.weight) + self.bias
 
     def expand(self, feat: Tensor) -> Tensor:
@@ -63,34 +60,97 @@ class WeightedEncoder(StypeEncoder):
         raise NotImplementedError
 
 
+def states(first: Tensor) -> Tensor:
+    """Whether cells ``[…]`` are NULL (NaN) and whether they are masked (infinite), as float32 ``[…, 2]``."""
+    return torch.stack([first.isnan(), first.isinf()], dim=-1).float()
+
+
 class NumberEncoder(WeightedEncoder):
-    """Standardised numbers ``[N, columns]`` and whether they are missing: NULL is a state of its own, not the median.
+    """Standardised numbers ``[N, columns]``; NULL and masked are states of their own, not the median.
 
     (torch-frame's own ``LinearEncoder`` has NaN gradients where a number is missing.)
     """
 
     supported_stypes = {stype.numerical}  # noqa: RUF012 - torch-frame reads it from the class
-    width = 2
+    width = 3
 
     def expand(self, feat: Tensor) -> Tensor:
         """See :class:`WeightedEncoder`."""
-        missing = feat.isnan()
-        return torch.stack([feat.masked_fill(missing, 0), missing.to(feat.dtype)], dim=-1)
+        return torch.cat([feat.nan_to_num(0, 0, 0).unsqueeze(-1), states(feat)], dim=-1)
 
 
 class CyclicEncoder(WeightedEncoder):
-    """Cyclic parts ``[N, columns, 3]`` in [0, 1) (of the year, the week, the day): sine and cosine of each.
+    """Cyclic parts ``[N, columns, 3]`` in [0, 1] (of the year, the week, the day): sine and cosine of each, zeros where
+    there is no time, and whether it is NULL or masked.
 
-    The parts are those of :func:`rdl.features.pack`; a missing time gives zeros.
+    The parts are those of :func:`rdl.features.calendar.calendar`.
     """
 
     supported_stypes = {stype.timestamp}  # noqa: RUF012 - torch-frame reads it from the class
-    width = 6
+    width = 8
 
     def expand(self, feat: Tensor) -> Tensor:
         """See :class:`WeightedEncoder`."""
-        angle = feat.nan_to_num(0) * (2 * torch.pi)
-        return torch.cat([angle.sin(), angle.cos()], dim=-1) * feat[..., :1].isfinite()
+        angle = feat.nan_to_num(0, 0, 0) * (2 * torch.pi)
+        waves = torch.cat([angle.sin(), angle.cos()], dim=-1) * feat[..., :1].isfinite()
+        return torch.cat([waves, states(feat[..., 0])], dim=-1)
+
+
+class VectorEncoder(StypeEncoder):
+    """The vectors of texts and embeddings: a linear map of its own for each column, of the vector (zeros where there is
+    none) and of whether it is NULL or masked."""
+
+    supported_stypes = {stype.embedding}  # noqa: RUF012 - torch-frame reads it from the class
+
+    def init_modules(self) -> None:
+        """Makes the weights, once torch-frame has told the encoder its columns."""
+        super().init_modules()
+        self.widths = [stats[StatType.EMB_DIM] for stats in self.stats_list]
+        self.maps = nn.ModuleList(nn.Linear(width + 2, self.out_channels) for width in self.widths)
+
+    def reset_parameters(self) -> None:
+        """Draws the weights anew."""
+        super().reset_parameters()
+        for each in self.maps:
+            each.reset_parameters()  # type: ignore[operator]
+
+    def encode_forward(self, feat: MultiEmbeddingTensor, col_names: list[str] | None = None) -> Tensor:
+        """The vectors ``[N, columns, …]``, NaN for NULL and infinite where masked → ``[N, columns, channels]``."""
+        encoded = []
+        for each, vectors in zip(self.maps, feat.values.split(self.widths, dim=1), strict=True):
+            encoded.append(each(torch.cat([vectors.nan_to_num(0, 0, 0), states(vectors[:, 0])], dim=1)))
+        return torch.stack(encoded, dim=1)
+
+
+class BagEncoder(StypeEncoder):
+    """Lists of categories: the mean of what their elements are looked up as, zeros for an empty list. NULL, masked and
+    unseen elements have an entry of their own.
+
+    (torch-frame's own encoder takes NULL for an empty list.)
+    """
+
+    supported_stypes = {stype.multicategorical}  # noqa: RUF012 - torch-frame reads it from the class
+
+    def init_modules(self) -> None:
+        """Makes the weights, once torch-frame has told the encoder its columns."""
+        super().init_modules()
+        sizes = torch.tensor([len(stats[StatType.MULTI_COUNT][0]) - NULL for stats in self.stats_list])
+        self.entries = nn.EmbeddingBag(int(sizes.sum()), self.out_channels, mode="mean")
+        self.first: Tensor
+        self.register_buffer("first", sizes.cumsum(0) - sizes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the weights anew."""
+        super().reset_parameters()
+        self.entries.reset_parameters()
+
+    def encode_forward(self, feat: MultiNestedTensor, col_names: list[str] | None = None) -> Tensor:
+        """Bags of codes ``[N, columns, …]`` → ``[N, columns, channels]``."""
+        cell = torch.repeat_interleave(feat.offset.diff())
+        entries = feat.values - NULL + self.first[cell % feat.num_cols]
+        means: Tensor = self.entries(entries, feat.offset[:-1])
+        return means.view(feat.num_rows, feat.num_cols, self.out_channels)
 
 
 def gap_features(gaps_us: Tensor, known: Tensor) -> Tensor:
@@ -124,7 +184,8 @@ class TableEncoder(nn.Module):
             encoders: dict[stype, StypeEncoder] = {
                 stype.numerical: NumberEncoder(),
                 stype.categorical: EmbeddingEncoder(),
-                stype.embedding: LinearEmbeddingEncoder(),
+                stype.multicategorical: BagEncoder(),
+                stype.embedding: VectorEncoder(),
                 stype.timestamp: CyclicEncoder(),
             }
             stats: dict[str, dict[StatType, object]] = statistics.stats_list()

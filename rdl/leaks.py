@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rdl import clock
-from rdl.cells import Cells, gather, to_numbers
+from rdl.cells import Cells, gather
+from rdl.columns import as_numbers
 from rdl.query.expressions import ColumnRef, walk
 from rdl.query.task import Kind, Task, TaskTable
 from rdl.ranges import Ranges
-from rdl.schema import Column, Relation, Schema, Stype
+from rdl.schema import Column, Relation, Stype
 from rdl.snapshot import Snapshot
 
 #: So many seeds are looked at, at most, and fewer than the latter say nothing.
@@ -156,15 +157,6 @@ def _target(kind: Kind, table: TaskTable) -> tuple[Kind, npt.NDArray[np.float64]
     return None
 
 
-def label_keys(task: Task, schema: Schema) -> tuple[Relation, ...]:
-    """The foreign keys of a row-level seed's own row that its label is read from: what they refer to is the label."""
-    return tuple(
-        relation
-        for relation in schema.relations_from(task.entity)
-        if {(task.entity, name) for name in relation.key} & task.label_columns
-    )
-
-
 def _read_by(task: Task) -> set[tuple[str, str]]:
     """The (table, column) pairs that the target reads."""
     found = {(node.table, node.column) for node in walk(task.target) if isinstance(node, ColumnRef)}
@@ -183,10 +175,10 @@ def _origins(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool) -> 
                 gather(snapshot.parent(relation), below.rows, -1).astype(np.int64),
             )
             for relation in schema.relations_from(below.table)
-            if relation not in labels
+            if relation not in closed
         ]  # fmt: skip
 
-    labels = label_keys(task, schema)
+    closed = (*task.label_keys(schema), *task.closed_keys(schema))
     entity = _Origin(task.entity, (), table.entity)
     first = parents(entity)
     yield from (entity, *first)
@@ -210,7 +202,7 @@ def codes_of(snapshot: Snapshot, table: str, column: Column, rows: Rows) -> Code
     if pa.types.is_nested(taken.type) or column.stype in (Stype.text_embedded, Stype.embedding):
         codes[taken.is_valid().to_numpy()] = 2
     elif column.stype in (Stype.numerical, Stype.timestamp):
-        values = to_numbers(pc.cast(taken, pa.int64()) if pa.types.is_timestamp(taken.type) else taken)
+        values = as_numbers(pc.cast(taken, pa.int64()) if pa.types.is_timestamp(taken.type) else taken)
         known = np.isfinite(values)
         edges = np.unique(values[known])
         if len(edges) > BINS:

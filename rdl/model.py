@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdl.clock import NEVER
 from rdl.convs import Conv, HeteroSAGE
 from rdl.encoders import Encoder, TableEncoder, gaps
-from rdl.features import Features, Statistics, mask, seasons
+from rdl.features import Features, Statistics, seasons
 from rdl.heads import Head, MLPHead
 from rdl.sampler import EdgeType, Subgraph
 from rdl.schema import Relation
+
+#: So many bits beside a row's number, which has 31, are one number of 64.
+_BITS = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Parts:
 class RelationalModel(nn.Module):
     """A heterogeneous temporal graph network.
 
-    ``masked`` are label columns by (table, column): a cell of theirs is NULL to a seed unless its row is strictly
+    ``masked`` are label columns by (table, column): a cell of theirs is masked from a seed unless its row is strictly
     older.
     """
 
@@ -55,25 +57,23 @@ class RelationalModel(nn.Module):
         """Node vectors of one table: columns once for each distinct row, gaps for each node."""
         encoder: Encoder = self.encoders[self._tables[table]]  # type: ignore[assignment]
         rows, seed = subgraph.rows[table], subgraph.seed[table]
-        times, seed_time = features.times[rows], subgraph.seeds.time[seed]
-        gaps_us, known = gaps(seed_time, times)
-        # What a seed may not read yet: columns known later than their row, and labels of rows not strictly older.
-        unread = [
-            (columns, features.known_at[rows, g] > subgraph.seeds.cut[seed]) for g, columns in enumerate(features.late)
-        ]
-        if table in self._masked:
-            unread.append((self._masked[table], (times[:, 0] >= seed_time) | (times[:, 0] == NEVER)))
-        state = rows.clone()
-        for columns, hide in unread:
+        seed_time = subgraph.seeds.time[seed]
+        gaps_us, known = gaps(seed_time, features.times[rows])
+        unread = features.unread(rows, seed_time, subgraph.seeds.cut[seed], self._masked.get(table, ()))
+        state = rows
+        for number, (columns, hide) in enumerate(unread, start=1):
             state = state * 2 + hide
-            for number, name in enumerate(features.time_names, start=1):
+            if number % _BITS == 0:
+                state = torch.unique(state, return_inverse=True)[1]
+            for at, name in enumerate(features.time_names, start=1):
                 if name in columns:
-                    known[:, number] &= ~hide
+                    known[:, at] &= ~hide
+        # Rows that look the same to their seeds are encoded once: any one of them stands for all.
         distinct, place = torch.unique(state, return_inverse=True)
-        frame = features.frame and features.frame[distinct >> len(unread)]
-        for bit, (columns, _) in enumerate(reversed(unread)):
-            frame = frame and mask(frame, columns, (distinct >> bit) % 2 == 1)
-        return encoder.forward(encoder.columns(frame, len(distinct))[place], torch.where(known, gaps_us, 0), known)
+        one = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(rows), device=rows.device))
+        frame = features.frame(rows[one], [(columns, hide[one]) for columns, hide in unread])
+        encoded = encoder.columns(frame, len(one))
+        return encoder.forward(encoded[place], torch.where(known, gaps_us, 0), known)
 
 
 def build(

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # what trains a model is imported where one is trained: looki
 
     from rdl.audit import Audit
     from rdl.graph import TemporalGraph
+    from rdl.loader import HeteroLoader
     from rdl.plan import Plan
     from rdl.relbench_export import Exported
     from rdl.run import Figures, Run
@@ -206,7 +207,9 @@ class BoundTask:
         """The seeds of one split: the entity's own key, ``time`` and ``label`` (:func:`rdl.labels.values`)."""
         part = self.labels.of(split)
         label = labels.values(self.definition, part, self.db.snapshot)
-        frame: pd.DataFrame = _keyed(self, part.entity, part.time, {"label": label}).to_pandas()
+        frame: pd.DataFrame = labels.keyed(
+            self.definition, self.db.snapshot, part.entity, part.time, {"label": label}
+        ).to_pandas()
         return frame
 
     def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
@@ -214,8 +217,14 @@ class BoundTask:
         from rdl.run import baseline_figures
 
         labels.refuse_untrained(self.definition)
-        config = _config({"regime": regime, "seed": seed})
+        config = TrainConfig.of({"regime": regime, "seed": seed})
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
+
+    def loaders(self, **options: Any) -> dict[str, HeteroLoader]:
+        """Batches of each split as PyG's ``HeteroData``, for a model of one's own (:func:`rdl.loader.loaders`)."""
+        from rdl.loader import loaders
+
+        return loaders(self.definition, self.db.snapshot, self.labels, **options)
 
     def fit(
         self,
@@ -224,19 +233,24 @@ class BoundTask:
         resume: bool = False,
         baselines: bool = True,
         watch: Watcher | None = None,
+        text_embedder: object = "hashing",
         **settings: Any,
     ) -> FittedRun:
         """A trained model with its figures and the baselines' beside them; saved as the folder ``out`` if given.
 
-        ``settings`` are those of :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
+        ``text_embedder`` turns texts into vectors: a name, a model of sentence-transformers or model2vec, or a function
+        of a list of texts (:func:`rdl.embedders.embedder`). ``settings`` are those of
+        :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
         to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
         """
+        from rdl.embedders import embedder
         from rdl.run import Run
         from rdl.train import choose_device
 
         started = time.perf_counter()
         labels.refuse_untrained(self.definition)
-        config = _config(settings)
+        by = embedder(text_embedder)
+        config = TrainConfig.of({**settings, "text_embedder": by.name})
         choose_device(config.device)
         folder = NewFolder(Path(out)) if out else None
         partial = folder.path.with_name(f".{folder.path.name}.partial") if folder else None
@@ -244,7 +258,7 @@ class BoundTask:
             snapshot = self.db.extract(watching)
             watching.stage("labels")
             extracted = time.perf_counter()
-            run = Run.new(self.definition, snapshot, self.labels, config)
+            run = Run.new(self.definition, snapshot, self.labels, config, by)
             run.seconds |= {"snapshot": extracted - started, "labels": time.perf_counter() - extracted}
             watching.stage("training")
             run.train(partial=partial, resume=resume, listen=watching.step)
@@ -317,7 +331,7 @@ class FittedRun:
             times = snapshot.time(task.entity)[rows] if own else np.full(len(rows), moment, np.int64)
             values = self.run.predict_at(rows, times)
         name = "score" if task.kind is Kind.binary else "prediction"
-        return _keyed(self.task, rows, times, {name: values})
+        return labels.keyed(task, snapshot, rows, times, {name: values})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Saves the run as the new folder ``path``. Raises ConfigError where it exists or cannot be written."""
@@ -341,12 +355,14 @@ def load(
     url: str | os.PathLike[str] | None = None,
     refresh: bool = False,
     watch: Watcher | None = None,
+    text_embedder: object = None,
 ) -> FittedRun:
     """The run saved in the folder ``path``, on its database or the one at ``url``; ``refresh`` as in :func:`connect`.
 
     Raises ConfigError where the folder is not a run, and what :func:`connect` raises. Give ``url`` where the saved one
-    lacks its password.
+    lacks its password, and ``text_embedder`` where the run was trained with a model or function given to ``fit``.
     """
+    from rdl.embedders import embedder
     from rdl.run import Run
 
     folder = Path(path)
@@ -360,7 +376,8 @@ def load(
         if asked.sql is None and asked.split_by is None and (not asked.row_level or schema[asked.entity].time):
             # The splits stay where they were in training, however much data have come since.
             task.definition = dataclasses.replace(asked, split_at=(facts["val_cut_us"], facts["test_cut_us"]))
-        run = Run.open(folder, facts, task.definition, task.db.snapshot, lambda: task.labels)
+        by = None if text_embedder is None else embedder(text_embedder)
+        run = Run.open(folder, facts, task.definition, task.db.snapshot, lambda: task.labels, by)
         return FittedRun(task, run, folder, data_changed=reader.fingerprint() != facts["data"])
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{folder} is damaged: {error!r}", hint="train the run anew.") from None
@@ -375,32 +392,3 @@ def _reopen(url: str | os.PathLike[str] | None, saved: str, schema: Schema) -> R
             hint = "a run keeps no password: give --db with the whole URL (url= in Python)"
             raise DatabaseError(error.message, hint=f"{hint}, or {error.hint}") from None
         raise
-
-
-def _config(settings: Mapping[str, Any]) -> TrainConfig:
-    """The settings as a config. Raises ConfigError, with the nearest name, for an unknown one."""
-    allowed = list(TrainConfig.__dataclass_fields__)
-    for name in settings:
-        if name not in allowed:
-            raise ConfigError(f"unknown setting {name!r}", hint=did_you_mean(name, allowed))
-    try:
-        regime = Regime(settings.get("regime", Regime.seed_time))
-    except ValueError:
-        raise ConfigError(f"unknown regime {settings['regime']!r}", hint="use seed-time or frozen.") from None
-    return TrainConfig(**{**settings, "regime": regime})
-
-
-def _keyed(task: BoundTask, rows: Any, times: Any, values: Mapping[str, Any]) -> pa.Table:
-    """The entity's key columns, ``time`` and ``values``, one row a seed, ordered by time and key."""
-    keys = task.db.snapshot.keys(task.definition.entity, rows)
-    taken = set(keys.column_names)
-    found = keys.append_column(_free("time", taken), pa.array(times).cast(pa.timestamp("us")))
-    for name, value in values.items():
-        found = found.append_column(_free(name, taken), pa.array(value))
-    order = [(name, "ascending") for name in (_free("time", taken), *keys.column_names)]
-    return found.sort_by(order)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """``name``, or with an underscore where a key column has that name already."""
-    return name + "_" if name in taken else name

@@ -8,17 +8,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rdl.config import Regime
+from rdl.config import Regime, Sampling
 from rdl.features import Features
+from rdl.graph import TemporalGraph
 from rdl.losses import Objective
-from rdl.query.task import TaskTable
+from rdl.query.task import Task, TaskTable
 from rdl.sampler import Sampler, Seeds
+from rdl.schema import Relation
+from rdl.snapshot import Snapshot
 
 
-def seeds_of(table: TaskTable, entity: str, regime: Regime, *, strictly: bool) -> Seeds:
-    """The seeds of a task table, with each one's cut under ``regime``."""
+def seeds_of(
+    table: TaskTable, entity: str, regime: Regime, *, strictly: bool, hidden: tuple[Relation, ...] = ()
+) -> Seeds:
+    """The seeds of a task table, with each one's cut under ``regime``; the rest as in :class:`rdl.sampler.Seeds`."""
     row, time, cut = (torch.from_numpy(a.copy()) for a in (table.entity, table.time, table.cuts(regime)))
-    return Seeds(entity, row, time, cut, strictly)
+    return Seeds(entity, row, time, cut, strictly, hidden)
+
+
+def sampler_of(task: Task, snapshot: Snapshot, fanouts: tuple[int, ...], strategy: Sampling, seed: int = 0) -> Sampler:
+    """A sampler over the snapshot's graph; a key with a column that is never an input is no edge either."""
+    graph = TemporalGraph.build(snapshot).without(task.closed_keys(snapshot.schema))
+    return Sampler(graph, fanouts, strategy=strategy, seed=seed)
 
 
 @torch.no_grad()

@@ -23,14 +23,14 @@ from rdl import features
 from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
+from rdl.embedders import HASHING, Embedder, embedder
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
-from rdl.graph import TemporalGraph
 from rdl.losses import Objective
 from rdl.metrics import evaluate
 from rdl.model import RelationalModel, build
-from rdl.predict import predict, seeds_of
+from rdl.predict import predict, sampler_of, seeds_of
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
@@ -50,6 +50,7 @@ class Run:
     statistics: Mapping[str, Statistics]
     objective: Objective
     model: RelationalModel
+    embedder: Embedder = HASHING
     progress: Progress = field(default_factory=Progress)
     metrics: Figures = field(default_factory=dict)
     baselines: dict[str, Figures] = field(default_factory=dict)
@@ -57,12 +58,14 @@ class Run:
     _packed: tuple[dict[str, Features], Sampler] | None = None
 
     @staticmethod
-    def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> Run:
-        """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed."""
-        statistics = features.fit(snapshot, table.val_cut, task.hidden)
+    def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig, by: Embedder | None = None) -> Run:
+        """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
+        text embedder where it is not the one that the config names."""
+        by = by or embedder(config.text_embedder)
+        statistics = features.fit(snapshot, table.val_cut, task.hidden, text_channels=by.channels)
         objective = Objective.fit(task.kind, table.of(Split.train).target)
         model = _model(task, snapshot, statistics, config)
-        return Run(task, snapshot, lambda: table, config, statistics, objective, model)
+        return Run(task, snapshot, lambda: table, config, statistics, objective, model, by)
 
     @property
     def table(self) -> TaskTable:
@@ -72,8 +75,9 @@ class Run:
     def packed(self) -> tuple[dict[str, Features], Sampler]:
         """The packed features and the sampler over the graph, made when first needed."""
         if self._packed is None:
-            graph = TemporalGraph.build(self.snapshot)
-            self._packed = features.pack(self.snapshot, self.statistics), Sampler(graph, self.config.fanouts)
+            config = self.config
+            sampler = sampler_of(self.task, self.snapshot, config.fanouts, config.sampling, config.seed)
+            self._packed = features.pack(self.snapshot, self.statistics, self.embedder), sampler
         return self._packed
 
     def train(
@@ -88,7 +92,8 @@ class Run:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
-        inputs = Inputs(self.table, self.task.entity, self.task.row_level, packed, sampler, self.objective)
+        strictly, hidden = self.task.row_level, self.task.label_keys(self.snapshot.schema)
+        inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective)
         self.progress = fit(
             self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
         )
@@ -120,13 +125,20 @@ class Run:
 
     def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
         """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
-        seeds = seeds_of(self.table.of(split), self.task.entity, self.config.regime, strictly=self.task.row_level)
+        seeds = seeds_of(
+            self.table.of(split),
+            self.task.entity,
+            self.config.regime,
+            strictly=self.task.row_level,
+            hidden=self.task.label_keys(self.snapshot.schema),
+        )
         return self._predict(seeds)
 
     def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
         time_us = torch.from_numpy(times.copy())
-        seeds = Seeds(self.task.entity, torch.from_numpy(rows.copy()), time_us, time_us, self.task.row_level)
+        row, strictly = torch.from_numpy(rows.copy()), self.task.row_level
+        seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, self.task.label_keys(self.snapshot.schema))
         return self._predict(seeds)
 
     def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
@@ -165,11 +177,17 @@ class Run:
 
     @staticmethod
     def open(
-        folder: Path, facts: Mapping[str, Any], task: Task, snapshot: Snapshot, labels: Callable[[], TaskTable]
+        folder: Path,
+        facts: Mapping[str, Any],
+        task: Task,
+        snapshot: Snapshot,
+        labels: Callable[[], TaskTable],
+        by: Embedder | None = None,
     ) -> Run:
-        """The run in ``folder``, whose ``run.json`` holds ``facts``, on ``snapshot``.
+        """The run in ``folder``, whose ``run.json`` holds ``facts``, on ``snapshot``. ``by`` is its text embedder where
+        that has no name by which it could be loaded.
 
-        Raises ConfigError where a file is missing or damaged.
+        Raises ConfigError where a file is missing or damaged, or the text embedder is another.
         """
         config = TrainConfig(
             **{
@@ -179,16 +197,10 @@ class Run:
             }
         )
         objective = Objective.from_json(facts["objective"])
-        statistics = {
-            name: Statistics(
-                {column: (middle, scale) for column, (middle, scale) in entry["numerical"].items()},
-                entry["categories"],
-                tuple(entry["texts"]),
-                tuple(entry["times"]),
-                {source: tuple(columns) for source, columns in entry["late"].items()},
-            )
-            for name, entry in read_json(folder / "statistics.json").items()
-        }
+        saved = read_json(folder / "statistics.json")
+        statistics = {name: Statistics.from_json(entry) for name, entry in saved.items()}
+        if any(fitted.texts for fitted in statistics.values()):
+            by = _same_embedder(config.text_embedder, by)
         model = _model(task, snapshot, statistics, config)
         try:
             model.load_state_dict(read_weights(folder / "model.safetensors"))
@@ -204,9 +216,27 @@ class Run:
             ]
         progress = Progress(history=history)
         return Run(
-            task, snapshot, labels, config, statistics, objective, model, progress, _figures(figures["metrics"]),
+            task, snapshot, labels, config, statistics, objective, model, by or HASHING, progress,
+            _figures(figures["metrics"]),
             {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"],
         )  # fmt: skip
+
+
+def _same_embedder(name: str, by: Embedder | None) -> Embedder:
+    """``by``, or the one called ``name``, by which a run was trained. Raises ConfigError where they are not the same,
+    or it cannot be loaded."""
+    if by is None:
+        try:
+            return embedder(name)
+        except ConfigError as error:
+            hint = f"{error.hint} Or rdl.load(…, text_embedder=…) with the one that it was trained with."
+            raise ConfigError(f"the run reads texts by the embedder {name!r}: {error.message}", hint=hint) from None
+    if by.name != name:
+        raise ConfigError(
+            f"the run reads texts by the embedder {name!r}, not by {by.name!r}",
+            hint="give the one it was trained with.",
+        )
+    return by
 
 
 def _figures(saved: Mapping[str, Mapping[str, float | None]]) -> Figures:

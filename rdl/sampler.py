@@ -1,20 +1,23 @@
 """Seeds → the subgraph each seed may see: time-respecting, disjoint by seed, vectorised over the whole batch.
 
-A hop follows every foreign key of the frontier's rows both ways: to the parent (one gather), and to the most recent
-``fanout`` children known at the seed's cut (a bisection inside the parent's time-ordered children). The same code runs
-on CPU and CUDA.
+A hop follows every foreign key of the frontier's rows both ways: to the parent (one gather), and to as many of the
+children known at the seed's cut as are wanted, the most recent or any (a bisection inside the parent's time-ordered
+children). The same code runs on CPU and CUDA, and what it draws depends on the seed alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from rdl.clock import ALWAYS, NEVER, US_PER_DAY
-from rdl.graph import Link, TemporalGraph
+from rdl.config import Sampling
+from rdl.draws import key_of, mixed, subsets
+from rdl.errors import ConfigError
+from rdl.graph import TemporalGraph
 from rdl.schema import Relation
 
 
@@ -24,7 +27,9 @@ class Seeds:
 
     ``cut`` is the newest time a visible row may have (``time`` itself in the seed-time regime, at most the split's cut
     in the frozen one). ``strictly`` (row-level tasks): children must be older than ``cut``, not at it; what a row
-    refers to is known with the row, so parents may be as old as the cut.
+    refers to is known with the row, so parents may be as old as the cut. ``hidden`` (only with it) are foreign keys of
+    ``table`` that are asked for: they are followed from rows older than ``cut`` alone, so never from a seed's own row.
+    Raises ConfigError for hidden keys without ``strictly``.
     """
 
     table: str
@@ -32,18 +37,29 @@ class Seeds:
     time: Tensor
     cut: Tensor
     strictly: bool = False
+    hidden: tuple[Relation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.hidden and not self.strictly:
+            raise ConfigError(
+                f"the key {self.hidden[0]} is hidden, but rows as old as the seed are seen, which tell it",
+                hint="ask row by row: strictly=True.",
+            )
 
     def __len__(self) -> int:
         return len(self.row)
 
+    def take(self, which: Tensor | slice) -> Seeds:
+        """The seeds numbered ``which``, in that order."""
+        return replace(self, row=self.row[which], time=self.time[which], cut=self.cut[which])
+
     def part(self, start: int, stop: int) -> Seeds:
         """The seeds from ``start`` up to, not including, ``stop``."""
-        kept = slice(start, stop)
-        return Seeds(self.table, self.row[kept], self.time[kept], self.cut[kept], self.strictly)
+        return self.take(slice(start, stop))
 
     def to(self, device: torch.device) -> Seeds:
         """The same seeds on ``device``."""
-        return Seeds(self.table, self.row.to(device), self.time.to(device), self.cut.to(device), self.strictly)
+        return replace(self, row=self.row.to(device), time=self.time.to(device), cut=self.cut.to(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +124,13 @@ class _Growth:
 @dataclass(frozen=True, slots=True)
 class _Frontier:
     """Nodes of one table reached over one edge type (None: the seeds), after so many steps to children, to be expanded
-    next."""
+    next. ``key`` is what random numbers are drawn from: a hash of the seed and the path from it."""
 
     table: str
     first: int
     rows: Tensor
     seed: Tensor
+    key: Tensor
     reached_over: EdgeType | None
     descents: int
 
@@ -123,94 +140,186 @@ class Sampler:
     children for the d-th time, counted from 0; parents are always followed, and cost no fan-out. So a row-level seed,
     which has parents alone, sees as much of their history as an entity sees of its own.
 
-    Results depend on the seeds alone, not on their order or batch.
+    ``by_relation`` gives the children of a relation fan-outs of their own, 0 for none. Where there are more children
+    than wanted, ``strategy`` says which are taken: ``recent`` the newest; ``uniform`` any, every set of that many as
+    likely as any other, drawn anew with every ``seed``.
+
+    Results depend on the graph's visible part and on each seed's row, time and cut, not on the other seeds, their
+    order, the batch or the device. Raises ConfigError for fan-outs of another number of hops, or below 0.
     """
 
-    def __init__(self, graph: TemporalGraph, fanouts: tuple[int, ...]) -> None:
-        self.graph, self.fanouts = graph, fanouts
-        self._outgoing: dict[str, list[EdgeType]] = {}
+    def __init__(
+        self,
+        graph: TemporalGraph,
+        fanouts: tuple[int, ...],
+        *,
+        by_relation: Mapping[Relation, tuple[int, ...]] | None = None,
+        strategy: Sampling = Sampling.recent,
+        seed: int = 0,
+    ) -> None:
+        self.graph, self.fanouts, self.by_relation = graph, fanouts, dict(by_relation or {})
+        self.strategy, self.seed = Sampling(strategy), seed
+        for own in (fanouts, *self.by_relation.values()):
+            if len(own) != len(fanouts) or min(own, default=0) < 0:
+                raise ConfigError(f"fan-outs {own}: give {len(fanouts)} of them, none below 0")
+        self.outgoing: dict[str, list[EdgeType]] = {}
         for relation in graph.links:
-            self._outgoing.setdefault(relation.parent, []).append(EdgeType(relation, to_parent=True))
-            self._outgoing.setdefault(relation.child, []).append(EdgeType(relation, to_parent=False))
+            self.outgoing.setdefault(relation.parent, []).append(EdgeType(relation, to_parent=True))
+            self.outgoing.setdefault(relation.child, []).append(EdgeType(relation, to_parent=False))
+        self.timeless = {table for table, time in graph.time.items() if len(time) and int(time[0]) == ALWAYS}
+        self.keys = {type_: key_of(f"{type_}") for types in self.outgoing.values() for type_ in types}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the graph is, and the seeds are wanted."""
+        return next(iter(self.graph.time.values())).device
 
     def to(self, device: torch.device) -> Sampler:
         """The same sampler over the graph on ``device``."""
-        return Sampler(self.graph.to(device), self.fanouts)
+        return Sampler(
+            self.graph.to(device), self.fanouts, by_relation=self.by_relation, strategy=self.strategy, seed=self.seed
+        )
 
-    def __call__(self, seeds: Seeds) -> Subgraph:
-        """The rows visible to each seed, tree by tree: no row later than the seed's cut is among them."""
-        limits: dict[tuple[str, bool], Tensor] = {}
-        growth = _Growth()
+    def __call__(self, seeds: Seeds, draw: int = 0) -> Subgraph:
+        """The rows visible to each seed, tree by tree: no row later than the seed's cut is among them but, where it is
+        itself, the seed's own. Another ``draw`` is another sample of the same seeds.
+
+        Raises ConfigError for seeds of a table or row that is not there.
+        """
+        self._check(seeds)
+        return _Sampling(self, seeds, draw).run()
+
+    def _check(self, seeds: Seeds) -> None:
+        rows = self.graph.num_rows.get(seeds.table)
+        if rows is None:
+            raise ConfigError(
+                f"there is no table {seeds.table!r}", hint=f"use one of {', '.join(self.graph.num_rows)}."
+            )
+        unknown = (seeds.row < 0) | (seeds.row >= rows)
+        if len(seeds) and bool(unknown.any()):
+            which = int(unknown.nonzero()[0])
+            raise ConfigError(
+                f"{int(unknown.sum())} of {len(seeds)} seeds are no rows of {seeds.table!r}: seed {which} is row "
+                f"{int(seeds.row[which])}, and there are {rows}",
+                hint="leave unknown entities out.",
+            )
+
+
+class _Sampling:
+    """One batch of one sampler."""
+
+    def __init__(self, sampler: Sampler, seeds: Seeds, draw: int) -> None:
+        self.sampler, self.graph, self.seeds, self.growth = sampler, sampler.graph, seeds, _Growth()
+        # Rows without a time are seen by nobody, however late.
+        self.cut = seeds.cut.clamp(max=NEVER - 1)
+        self.limits: dict[tuple[str, bool], Tensor] = {}
+        self.uniform = sampler.strategy is Sampling.uniform
+        self.draw = draw
+
+    def run(self) -> Subgraph:
+        """The subgraph, hop by hop."""
+        seeds, growth, hops = self.seeds, self.growth, len(self.sampler.fanouts)
         index = torch.arange(len(seeds), device=seeds.row.device)
-        frontiers = [_Frontier(seeds.table, growth.add(seeds.table, seeds.row, index), seeds.row, index, None, 0)]
+        first = growth.add(seeds.table, seeds.row, index)
+        frontiers = [_Frontier(seeds.table, first, seeds.row, index, self._root_key(), None, 0)]
         nodes, edges = [dict(growth.size)], []
-        for _ in self.fanouts:
+        for hop in range(1, hops + 1):
             # Sorted by the targets' numbers, so that edges of one type have ascending targets.
             frontiers = [
                 reached
                 for frontier in frontiers
-                for type_ in self._outgoing.get(frontier.table, [])
-                if (reached := self._expand(frontier, type_, seeds, limits, growth)) is not None
+                for type_ in self.sampler.outgoing.get(frontier.table, [])
+                if (reached := self._expand(frontier, type_, last=hop == hops)) is not None
             ]
             nodes.append(dict(growth.size))
             edges.append({type_: sum(piece.size(1) for piece in pieces) for type_, pieces in growth.edges.items()})
         rows = {table: torch.cat(pieces) for table, pieces in growth.rows.items()}
         seed = {table: torch.cat(pieces) for table, pieces in growth.seed.items()}
+        # In one order, whichever came first in this batch: sums over types are the same to the last bit.
+        types = [type_ for type_ in self.sampler.keys if type_ in growth.edges]
         return Subgraph(
             seeds,
             rows,
             seed,
-            {type_: torch.cat(pieces, dim=1) for type_, pieces in growth.edges.items()},
+            {type_: torch.cat(growth.edges[type_], dim=1) for type_ in types},
             {type_: _dense(pieces, growth.size[type_.target]) for type_, pieces in growth.degrees.items()},
-            {table: self._age_days(table, rows[table], seeds.time[seed[table]]) for table in rows},
+            {table: self._age_days(table, rows[table], seeds.time.index_select(0, seed[table])) for table in rows},
             {table: [size.get(table, 0) for size in nodes] for table in growth.rows},
             {type_: [size.get(type_, 0) for size in edges] for type_ in growth.edges},
         )
 
+    def _root_key(self) -> Tensor:
+        key = torch.zeros_like(self.seeds.row)
+        for part in (self.sampler.seed, self.draw, key_of(self.seeds.table), self.seeds.row, self.seeds.time):
+            key = mixed(key, part)
+        return key
+
     def _age_days(self, table: str, rows: Tensor, seed_time: Tensor) -> Tensor:
         """How many days before the seed's time each row became known; 0 where nobody says."""
-        time = self.graph.time[table][rows]
-        known = (time != ALWAYS) & (time != NEVER)
-        return torch.where(known, seed_time - torch.where(known, time, 0), 0).double().div(US_PER_DAY).float()
+        if table in self.sampler.timeless:
+            return torch.zeros(len(rows), device=rows.device)
+        age = seed_time.sub_(self.graph.time[table].index_select(0, rows)).double().div_(US_PER_DAY).float()
+        if table == self.seeds.table:  # of all rows, those asked about alone may have no time
+            first = age[: len(self.seeds)]
+            first.masked_fill_(self.graph.time[table].index_select(0, self.seeds.row) == NEVER, 0)
+        return age
 
-    def _limit(self, type_: EdgeType, seeds: Seeds, limits: dict[tuple[str, bool], Tensor]) -> Tensor:
-        """For each seed, how many rows of the type's source it may see: rows are numbered by time."""
-        key = (type_.source, seeds.strictly and type_.to_parent)
-        if key not in limits:
-            limits[key] = torch.searchsorted(self.graph.time[key[0]], seeds.cut, right=not key[1])
-        return limits[key]
+    def _limit(self, table: str, *, strictly: bool) -> Tensor:
+        """For each seed, how many rows of the table it may see: rows are numbered by time."""
+        key = (table, strictly)
+        if key not in self.limits:
+            self.limits[key] = torch.searchsorted(self.graph.time[table], self.cut, right=not strictly)
+        return self.limits[key]
 
-    def _expand(
-        self,
-        at: _Frontier,
-        type_: EdgeType,
-        seeds: Seeds,
-        limits: dict[tuple[str, bool], Tensor],
-        growth: _Growth,
-    ) -> _Frontier | None:
+    def _expand(self, at: _Frontier, type_: EdgeType, *, last: bool) -> _Frontier | None:
         """The nodes that send messages of ``type_`` to the frontier, or None where there are none.
 
         A child is not led back to the parent it was just reached from: that node is known already.
         """
-        came = at.reached_over
+        came, growth = at.reached_over, self.growth
         if came is not None and came.relation == type_.relation and came.to_parent and not type_.to_parent:
             return None
-        link = self.graph.links[type_.relation]
-        limit = self._limit(type_, seeds, limits)[at.seed]
-        if type_.to_parent:
-            target, rows, degree = recent_children(link, at.rows, limit, self.fanouts[at.descents])
-            growth.degrees.setdefault(type_, []).append((at.first, degree))
-        else:
-            rows = link.parent[at.rows].long()
-            target = torch.nonzero((rows >= 0) & (rows < limit)).squeeze(1)
-            rows = rows[target]
+        key = mixed(at.key, self.sampler.keys[type_]) if self.uniform else at.key
+        target, rows = self._children(at, type_, key) if type_.to_parent else self._parents(at, type_)
         if not len(rows):
             return None
-        seed = at.seed[target]
+        seed = at.seed.index_select(0, target)
         first = growth.add(type_.source, rows, seed)
-        source = torch.arange(first, first + len(rows), device=rows.device)
-        growth.edges.setdefault(type_, []).append(torch.stack([source, target + at.first]))
-        return _Frontier(type_.source, first, rows, seed, type_, at.descents + type_.to_parent)
+        edges = torch.empty(2, len(rows), dtype=torch.int64, device=rows.device)
+        torch.arange(first, first + len(rows), out=edges[0])
+        torch.add(target, at.first, out=edges[1])
+        growth.edges.setdefault(type_, []).append(edges)
+        # Numbers below 0, as those from 0 on are the draws from the same key.
+        path = mixed(key.index_select(0, target), ~rows) if self.uniform and not last else key
+        return _Frontier(type_.source, first, rows, seed, path, type_, at.descents + type_.to_parent)
+
+    def _children(self, at: _Frontier, type_: EdgeType, key: Tensor) -> tuple[Tensor, Tensor]:
+        """The children sampled of each row, newest first: (number in the frontier, ascending, and child row)."""
+        fanout = self.sampler.by_relation.get(type_.relation, self.sampler.fanouts)[at.descents]
+        limit = self._limit(type_.source, strictly=self.seeds.strictly).index_select(0, at.seed)
+        visible = self.graph.links[type_.relation].visible(at.rows, limit, self.cut.index_select(0, at.seed))
+        self.growth.degrees.setdefault(type_, []).append((at.first, visible.count))
+        taken = visible.count.clamp(max=fanout)
+        target = torch.repeat_interleave(taken)
+        first = taken.cumsum(0) - taken
+        rank = torch.arange(len(target), device=target.device).sub_(first.index_select(0, target))
+        if self.uniform and fanout:
+            more = torch.nonzero(visible.count > fanout).squeeze(1)
+            place = first[more].unsqueeze(1) + torch.arange(fanout, device=more.device)
+            rank[place] = subsets(key[more], visible.count[more], fanout)
+        return target, visible.newest(target, rank)
+
+    def _parents(self, at: _Frontier, type_: EdgeType) -> tuple[Tensor, Tensor]:
+        """The parent of each row that has one in sight: (number in the frontier, ascending, and parent row)."""
+        rows = self.graph.links[type_.relation].parent.index_select(0, at.rows).long()
+        seen = (rows >= 0) & (rows < self._limit(type_.source, strictly=False).index_select(0, at.seed))
+        if type_.relation in self.seeds.hidden:
+            seen &= at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+        target = torch.nonzero(seen).squeeze(1)
+        if type_.source in self.graph.until:
+            until = self.graph.until[type_.source].index_select(0, rows.index_select(0, target))
+            target = target[until > self.cut.index_select(0, at.seed.index_select(0, target))]
+        return target, rows.index_select(0, target)
 
 
 def _dense(pieces: list[tuple[int, Tensor]], size: int) -> Tensor:
@@ -219,24 +328,3 @@ def _dense(pieces: list[tuple[int, Tensor]], size: int) -> Tensor:
     for first, piece in pieces:
         whole[first : first + len(piece)] = piece
     return whole
-
-
-def recent_children(link: Link, parents: Tensor, limit: Tensor, fanout: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The newest ``fanout`` children below ``limit`` of each parent: (position in ``parents`` ascending, child rows),
-    and how many there are of each parent ``[N]`` in all.
-
-    ``parents`` and ``limit`` are int64 ``[N]``. Children come newest first.
-    """
-    start = link.indptr[parents]
-    low, high = start.clone(), link.indptr[parents + 1]
-    width = int((high - low).max()) if len(parents) else 0
-    last = len(link.children) - 1
-    for _ in range(width.bit_length()):
-        middle = (low + high) // 2
-        below = (link.children[middle.clamp(max=last)] < limit) & (low < high)
-        low, high = torch.where(below, middle + 1, low), torch.where(below, high, middle)
-    degree = low - start
-    taken = degree.clamp(max=fanout)
-    target = torch.repeat_interleave(taken)
-    rank = torch.arange(len(target), device=parents.device) - (taken.cumsum(0) - taken)[target]
-    return target, link.children[low[target] - 1 - rank].long(), degree

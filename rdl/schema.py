@@ -127,9 +127,11 @@ class Table:
         )
 
     def told_by(self, column: Column) -> str | None:
-        """The column of this table that says when ``column`` became known: its ``known_at``, itself where it is the
-        end of the row, None where it was known with its row."""
-        return column.known_at or (column.name if column.name == self.valid_until else None)
+        """The column of this table that says when ``column`` became known: its ``known_at``; itself where it is the
+        end of the row or tells of another column, for nobody knows that time before it has come; None where it was
+        known with its row."""
+        tells = column.name == self.valid_until or any(other.known_at == column.name for other in self.columns)
+        return column.known_at or (column.name if tells else None)
 
     def __contains__(self, column: object) -> bool:
         return any(candidate.name == column for candidate in self.columns)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rdl.model import RelationalModel
 from rdl.predict import predict, seeds_of
 from rdl.query.task import Kind, TaskTable
 from rdl.sampler import Sampler, Seeds
+from rdl.schema import Relation
 
 #: Training pauses to look at validation about this many times, but not more often than this many steps apart.
 EVALUATIONS, MIN_STEPS_BETWEEN_EVALUATIONS = 25, 20
@@ -76,6 +77,7 @@ class Inputs:
     table: TaskTable
     entity: str
     strictly: bool
+    hidden: tuple[Relation, ...]
     features: Mapping[str, Features]
     sampler: Sampler
     objective: Objective
@@ -128,7 +130,7 @@ def fit(
         seeds, target = batches[progress.step]
         torch.manual_seed(_mixed(config.seed, progress.step))
         placed.train()
-        loss = inputs.objective.loss(placed(features, sampler(seeds)), target)
+        loss = inputs.objective.loss(placed(features, sampler(seeds, draw=progress.step)), target)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(placed, optimizer, max_norm=1.0)
@@ -184,7 +186,7 @@ def _validate(
     """The loss in the label's own units and the headline metric on the validation seeds; NaN where there are none."""
     if not len(val):
         return math.nan, math.nan
-    seeds = seeds_of(val, inputs.entity, config.regime, strictly=inputs.strictly)
+    seeds = seeds_of(val, inputs.entity, config.regime, strictly=inputs.strictly, hidden=inputs.hidden)
     predicted = predict(model, features, sampler, seeds, inputs.objective)
     figures = evaluate(inputs.objective.kind, val.target, predicted, train_target=train.target)
     kind = inputs.objective.kind
@@ -195,7 +197,7 @@ class _Batches:
     """The training batches by step: a fresh permutation every pass, drawn from the seed and the pass alone."""
 
     def __init__(self, train: TaskTable, inputs: Inputs, config: TrainConfig, device: torch.device) -> None:
-        self.seeds = seeds_of(train, inputs.entity, config.regime, strictly=inputs.strictly)
+        self.seeds = seeds_of(train, inputs.entity, config.regime, strictly=inputs.strictly, hidden=inputs.hidden)
         self.target = torch.from_numpy(train.target).float()
         self.size, self.seed, self.device = min(config.batch_size, len(train)), config.seed, device
         self.per_epoch = max(1, len(train) // self.size)
@@ -217,7 +219,7 @@ class _Batches:
             generator.manual_seed(_mixed(self.seed, step) + 1)
             stale, share = torch.rand(2, len(order), generator=generator, dtype=torch.float64)
             cut = cut - torch.where(stale < STALE_SHARE, share * self.max_lag, 0).long()
-        seeds = Seeds(self.seeds.table, self.seeds.row[order], self.seeds.time[order], cut, self.seeds.strictly)
+        seeds = replace(self.seeds.take(order), cut=cut)
         return seeds.to(self.device), self.target[order].to(self.device)
 
 

@@ -136,6 +136,34 @@ def test_a_late_column_is_read_once_it_is_known(tmp_path: Path) -> None:
     assert moved == [False, False, True, False, False, False]
 
 
+def test_many_columns_become_known_each_at_its_time(tmp_path: Path) -> None:
+    """Seventy columns of one row, each told on another day: on day 20 the first twenty-one are read."""
+    count = 70
+    names = [f"c{n}" for n in range(count)]
+
+    def told(changed: int | None) -> Snapshot:
+        cells = {f"c{n}": [1.0, 2.0 + (n == changed), 3.0] for n in range(count)}
+        days = {f"t{n}": pa.array([n * US_PER_DAY] * 3).cast(pa.timestamp("us")) for n in range(count)}
+        at = pa.array([0, 0, 0]).cast(pa.timestamp("us"))
+        return MemoryReader(
+            {"things": pa.table({"id": [0, 1, 2], "at": at, **cells, **days})},
+            keys={"things": "id"},
+            times={"things": "at"},
+            known_at={f"c{n}": f"t{n}" for n in range(count)},
+        ).snapshot(tmp_path / str(changed))
+
+    base = told(None)
+    model, packed = made(base)
+    seeds = seeds_at("things", [1], 20)
+    expected, statistics = output(base, model, packed, seeds), features.fit(base, NEVER - 1)
+    assert set(names) <= set(statistics["things"].numerical)
+    moved = []
+    for changed in (0, 8, 9, 20, 21, 31, 69):
+        snapshot = told(changed)
+        moved.append(not torch.equal(output(snapshot, model, features.pack(snapshot, statistics), seeds), expected))
+    assert moved == [True, True, True, True, False, False, False]
+
+
 def test_aggregates_are_those_of_a_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     source, age = torch.randn(6, 3, generator=generator), torch.tensor([1.0, 5.0, 9.0, 2.0, 2.0, 7.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from rdl import features
 from rdl.clock import US_PER_DAY
-from rdl.config import Regime, TrainConfig
+from rdl.config import Regime, Sampling, TrainConfig
 from rdl.errors import ConfigError
 from rdl.graph import TemporalGraph
 from rdl.losses import Objective
@@ -53,7 +54,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, Inputs]:
     table = TaskTable(*map(np.concatenate, (entity, time, split, target)), 85 * US_PER_DAY, 95 * US_PER_DAY)
     packed = features.pack(snapshot, features.fit(snapshot, table.val_cut))
     sampler = Sampler(TemporalGraph.build(snapshot), CONFIG.fanouts)
-    return snapshot, Inputs(table, "users", False, packed, sampler, Objective(Kind.binary))
+    return snapshot, Inputs(table, "users", False, (), packed, sampler, Objective(Kind.binary))
 
 
 def fresh(snapshot: Snapshot) -> RelationalModel:
@@ -78,8 +79,12 @@ def test_it_learns_and_repeats_itself(inputs: tuple[Snapshot, Inputs]) -> None:
     assert np.array_equal(runs[0], runs[1])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", Sampling)
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    inputs: tuple[Snapshot, Inputs], tmp_path: Path, strategy: Sampling
+) -> None:
     snapshot, given = inputs
+    given = replace(given, sampler=Sampler(given.sampler.graph, (4,), strategy=strategy))
     whole = fresh(snapshot)
     fit(whole, given, CONFIG)
 
@@ -133,7 +138,7 @@ def test_stale_seeds_see_at_most_their_own_time(inputs: tuple[Snapshot, Inputs])
 
 
 def _rest(given: Inputs) -> tuple[object, ...]:
-    return given.entity, given.strictly, given.features, given.sampler, given.objective
+    return given.entity, given.strictly, given.hidden, given.features, given.sampler, given.objective
 
 
 def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
@@ -147,7 +152,9 @@ def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
     )
 
 
-@pytest.mark.parametrize("setting", [{"fanouts": ()}, {"fanouts": (0,)}, {"channels": 0}, {"time_budget_min": 0}])
+@pytest.mark.parametrize(
+    "setting", [{"fanouts": ()}, {"fanouts": (0,)}, {"channels": 0}, {"time_budget_min": 0}, {"sampling": "any"}]
+)
 def test_settings_without_a_meaning_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         TrainConfig(**setting)  # type: ignore[arg-type]

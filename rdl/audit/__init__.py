@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rdl import labels
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
-from rdl.audit.label import following, telling, walked
+from rdl.audit.label import following, telling
 from rdl.audit.late import aggregated, filled_in, later
 from rdl.audit.rebuild import rebuilt
 from rdl.audit.result import Audit
@@ -34,7 +34,6 @@ def audit(task: Task, snapshot: Snapshot, *, listen: Callable[[str], None] = lam
     checks: dict[str, Callable[[], Checked]] = {
         "columns that tell the label": lambda: telling(task, table, snapshot),
         "columns that follow from the label": lambda: following(task, table, snapshot),
-        "keys that tell the label": lambda: walked(task, snapshot.schema),
         "times later than their row": lambda: later(inputs, snapshot),
         "columns filled in later": lambda: filled_in(inputs, snapshot),
         "sums of later rows": lambda: aggregated(inputs, snapshot),

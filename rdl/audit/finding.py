@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import tomlkit
 
-from rdl.query.grammar import RESERVED
-from rdl.schema import Relation
+from rdl.query.tokens import spelled
 
 
 class Severity(StrEnum):
@@ -26,7 +24,6 @@ class Kind(StrEnum):
 
     tells = "tells the label"
     follows = "follows from the label"
-    walked = "is walked to what it refers to"
     later = "later than its row"
     filled = "filled in later"
     aggregate = "sums up later rows"
@@ -40,20 +37,18 @@ class Kind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Fix:
     """What to write so that a finding goes away: ``clause`` as it stands in the query, or what the schema file says of
-    ``column`` of ``table``, or of the table itself where the column is None: ``entry`` = ``value``; or that ``ignored``
-    is no relation."""
+    ``column`` of ``table``, or of the table itself where the column is None: ``entry`` = ``value``."""
 
     table: str
     column: str | None = None
     entry: str | None = None
     value: str | bool = "unsupported"
     clause: str | None = None
-    ignored: Relation | None = None
 
     @staticmethod
     def hide(table: str, column: str) -> Fix:
         """The column is no input of this task: HIDE in the query."""
-        return Fix(table, column, clause=f"HIDE {named(table)}.{named(column)}")
+        return Fix(table, column, clause=f"HIDE {spelled(table, column)}")
 
     @staticmethod
     def leave_out(table: str, column: str) -> Fix:
@@ -104,7 +99,7 @@ class Finding:
 
 def hide_text(fixes: Iterable[Fix]) -> str:
     """One HIDE clause for all columns that ``fixes`` hide; empty where there is none."""
-    cells = [f"{named(fix.table)}.{named(fix.column)}" for fix in fixes if _hides(fix) and fix.column is not None]
+    cells = [spelled(fix.table, fix.column) for fix in fixes if _hides(fix) and fix.column is not None]
     return f"HIDE {', '.join(dict.fromkeys(cells))}" if cells else ""
 
 
@@ -126,26 +121,8 @@ def schema_text(fixes: Sequence[Fix]) -> str:
         columns = table.setdefault("columns", tomlkit.table())
         entry = columns.setdefault(fix.column, tomlkit.inline_table())
         entry[fix.entry] = fix.value
-    relations = tomlkit.aot()
-    for one in dict.fromkeys(fix.ignored for fix in fixes if fix.ignored is not None):
-        entry = tomlkit.table()
-        entry.update({"child": one.child, "key": list(one.key), "parent": one.parent, "referred": list(one.referred)})
-        entry["ignore"] = True
-        relations.append(entry)
-    parts = {"tables": tables, "relations": relations}
-    return tomlkit.dumps({name: part for name, part in parts.items() if part}).strip()
+    return tomlkit.dumps({"tables": tables}).strip() if tables else ""
 
 
 def _hides(fix: Fix) -> bool:
     return fix.clause is not None and fix.clause.startswith("HIDE ")
-
-
-def named(name: str) -> str:
-    """``name`` as it is written in a query, in quotes where it needs them.
-
-    >>> named("orders"), named("Order Details")
-    ('orders', '"Order Details"')
-    """
-    if re.fullmatch(r"[A-Za-z_]\w*", name) and name.upper() not in RESERVED:
-        return name
-    return '"' + name.replace('"', '""') + '"'

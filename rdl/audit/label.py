@@ -10,12 +10,13 @@ import numpy.typing as npt
 from rdl import clock
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked
-from rdl.cells import Cells, gather, to_numbers
-from rdl.leaks import ENOUGH, LEFT, SEEDS, Codes, Pair, Rows, Teller, codes_of, explain, halves_of, judge, label_keys
+from rdl.cells import Cells, gather
+from rdl.columns import as_numbers
+from rdl.leaks import ENOUGH, LEFT, SEEDS, Codes, Pair, Rows, Teller, codes_of, explain, halves_of, judge
 from rdl.problems import plural
 from rdl.query.task import Kind as TaskKind
 from rdl.query.task import Task, TaskTable
-from rdl.schema import Column, Schema, Stype
+from rdl.schema import Column, Stype
 from rdl.snapshot import Snapshot
 
 #: A column that leaves no more of the error than this is no coincidence.
@@ -83,26 +84,6 @@ def following(task: Task, table: TaskTable, snapshot: Snapshot) -> Checked:
     return Checked(tuple(findings), f"{plural(looked, 'column')} of {task.entity} against {' and '.join(told_by)}")
 
 
-def walked(task: Task, schema: Schema) -> Checked:
-    """The foreign keys that a row-level label is read from, or that the query hides: a model that walks them sees what
-    they refer to all the same. A ranking asks for what its key refers to, so nothing walks that one."""
-    labels = label_keys(task, schema)
-    findings = []
-    for relation in schema.relations:
-        hidden = sorted(name for name in relation.key if (relation.child, name) in task.hidden)
-        if relation in labels and task.candidates is None:
-            severity, why = Severity.severe, "the label is read from it"
-        elif hidden and relation not in labels:
-            severity, why = Severity.suspect, "it is hidden"
-        else:
-            continue
-        evidence = f"{why}, but it is a foreign key ({relation}): the row that it refers to is an input of each seed "
-        evidence += "that reaches its own"
-        fix = Fix(relation.child, ignored=relation)
-        findings.append(Finding(Kind.walked, relation.child, "+".join(relation.key), severity, evidence, fix))
-    return Checked(tuple(findings), f"{plural(len(schema.relations), 'foreign key')} against label and HIDE")
-
-
 def _own_columns(
     task: Task, table: TaskTable, snapshot: Snapshot, fitted_at_us: int
 ) -> Iterator[tuple[Column, TaskKind, npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
@@ -111,7 +92,7 @@ def _own_columns(
     for column in cells.inputs(task.entity, (Stype.numerical, Stype.categorical), masked=True):
         known = gather(cells.known(task.entity, column), table.entity, clock.NEVER) <= table.time
         if column.stype is Stype.numerical:
-            values = gather(to_numbers(snapshot.arrow(task.entity)[column.name]), table.entity, np.nan)
+            values = gather(as_numbers(snapshot.arrow(task.entity)[column.name]), table.entity, np.nan)
             yield column, TaskKind.regression, values, known & np.isfinite(values)
         else:
             yield (

@@ -15,7 +15,6 @@ from rdl.aggregates import Seeds, window_features
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.audit.past import Past
-from rdl.leaks import label_keys
 from rdl.problems import percent, plural
 from rdl.query.task import Task, TaskTable
 from rdl.schema import Schema, TimePath
@@ -90,9 +89,7 @@ def _deleted(snapshot: Snapshot, at_us: int) -> int:
 
 
 def _differences(task: Task, snapshot: Snapshot, moment: Moment) -> Iterator[Difference]:
-    # Where the label is a key, what walks it is a finding of its own.
-    asked = {(relation.child, name) for relation in label_keys(task, snapshot.schema) for name in relation.key}
-    past = Past(snapshot, moment.at_us, task.label_columns - asked)
+    past = Past(snapshot, moment.at_us, task.label_columns)
     with tempfile.TemporaryDirectory(prefix="rdl-audit-") as folder:
         cut = build(past, snapshot.schema, Path(folder) / "snapshot")
         if moved := list(_moved(snapshot, cut)):  # then row numbers mean nothing any more

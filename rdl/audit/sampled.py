@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from torch_frame import stype
+from torch_frame.data import MultiEmbeddingTensor, MultiNestedTensor
 
 from rdl import aggregates, features
 from rdl.audit.rebuild import Difference
@@ -18,9 +19,9 @@ from rdl.clock import NEVER
 from rdl.config import TrainConfig
 from rdl.extract import micros
 from rdl.features import Features
-from rdl.graph import TemporalGraph
+from rdl.predict import sampler_of
 from rdl.query.task import Task
-from rdl.sampler import Sampler, Seeds, Subgraph
+from rdl.sampler import Seeds, Subgraph
 from rdl.schema import Stype
 from rdl.snapshot import Snapshot
 
@@ -39,9 +40,9 @@ def differences(
     for name, column in _statistics(*fitted):
         yield Difference(name, column, "the statistics fitted at the training cut differ")
     row, time, limit = (torch.from_numpy(part.copy()) for part in (asked.rows, asked.time, asked.cut))
-    seeds = Seeds(task.entity, row, time, limit, strictly=task.row_level)
-    fanouts = TrainConfig().fanouts
-    seen, left = (Sampler(TemporalGraph.build(snapshot), fanouts)(seeds) for snapshot in (whole, cut))
+    seeds = Seeds(task.entity, row, time, limit, task.row_level, task.label_keys(whole.schema))
+    config = TrainConfig()
+    seen, left = (sampler_of(task, one, config.fanouts, config.sampling)(seeds) for one in (whole, cut))
     same = []
     for name in dict.fromkeys((*seen.rows, *left.rows)):
         if (share := _other_rows(seen, left, name)) > 0:
@@ -65,7 +66,8 @@ def _statistics(
     """The columns whose statistics differ."""
     for name, statistics in one.items():
         again = other[name]
-        for first, second in ((statistics.numerical, again.numerical), (statistics.categories, again.categories)):
+        for by_column in ("numerical", "categories", "lists", "vectors"):
+            first, second = getattr(statistics, by_column), getattr(again, by_column)
             yield from ((name, column) for column in {*first, *second} if first.get(column) != second.get(column))
         if (statistics.times, statistics.late) != (again.times, again.late):
             yield name, None
@@ -91,34 +93,39 @@ def _other_rows(seen: Subgraph, left: Subgraph, name: str) -> float:
     return _share(changed, seen, name)
 
 
-def _cells(part: Features, graph: Subgraph, name: str, masked: set[str]) -> Iterator[tuple[tuple[str, str], Tensor]]:
-    """The cells of the sampled rows ``[nodes, …]`` by column and how it is read, NaN or NEVER where a seed may not."""
+def _cells(part: Features, graph: Subgraph, name: str, labels: set[str]) -> Iterator[tuple[tuple[str, str], Tensor]]:
+    """The cells of the sampled rows ``[nodes, …]`` by column and how it is read; a masked time is NEVER."""
     rows, seed = graph.rows[name], graph.seed[name]
-    hidden = {
-        column: part.known_at[rows, group] > graph.seeds.cut[seed]
-        for group, columns in enumerate(part.late) for column in columns
-    }  # fmt: skip
-    own = part.times[rows, 0]
-    unread = (own >= graph.seeds.time[seed]) | (own == NEVER)
-    hidden |= {column: hidden.get(column, unread) | unread for column in masked}
-    nobody = torch.zeros(len(rows), dtype=torch.bool)
-    if part.frame is not None:
-        for kind, names in part.frame.col_names_dict.items():
-            if kind is stype.embedding:
-                continue
-            values = part.frame.feat_dict[kind][rows].double()
-            for number, column in enumerate(names):
-                cells = values[:, number].clone()
-                cells[hidden.get(column, nobody)] = torch.nan
-                yield (column, "its encoded value"), cells.reshape(len(rows), -1)
+    unread = part.unread(rows, graph.seeds.time[seed], graph.seeds.cut[seed], labels)
+    frame = part.frame(rows, unread)
+    cells = frame.feat_dict if frame is not None else {}
+    for kind, names in part.names.items():
+        for number, column in enumerate(names):
+            if kind is not stype.timestamp:
+                yield (column, "its encoded value"), _numbers(cells[kind], number)
     for number, column in enumerate(part.time_names, start=1):
         moments = part.times[rows, number].clone()
-        moments[hidden.get(column, nobody)] = NEVER
-        yield (column, "its distance from the seed"), moments.reshape(len(rows), 1)
+        for columns, hidden in unread:
+            if column in columns:
+                moments[hidden] = NEVER
+        yield (column, "its distance from the seed"), moments.unsqueeze(1)
+
+
+def _numbers(cells: Tensor | MultiNestedTensor | MultiEmbeddingTensor, number: int) -> Tensor:
+    """One column of a TensorFrame as numbers ``[nodes, …]``, lists filled up with -9."""
+    if isinstance(cells, MultiNestedTensor):
+        found: Tensor = cells.to_dense(fill_value=-9)[:, number]
+    elif isinstance(cells, MultiEmbeddingTensor):
+        found = cells.values[:, cells.offset[number] : cells.offset[number + 1]]
+    else:
+        found = cells[:, number].reshape(len(cells), -1)
+    return found.double()
 
 
 def _changed(one: Tensor, other: Tensor) -> Tensor:
     """The nodes of which any number differs."""
+    width = max(one.size(1), other.size(1))
+    one, other = (torch.nn.functional.pad(cells, (0, width - cells.size(1)), value=-9) for cells in (one, other))
     same = (one == other) | (one.isnan() & other.isnan())
     return ~same.all(dim=1)
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 from scipy.stats import spearmanr
 
 from rdl import clock
-from rdl.audit.finding import Finding, Fix, Kind, Severity, named
+from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.extract import micros
 from rdl.problems import percent, plural
 from rdl.query.expressions import aggregates
 from rdl.query.task import Task, TaskTable
+from rdl.query.tokens import spelled
 from rdl.schema import Relation, Stype
 from rdl.snapshot import Snapshot
 
@@ -73,7 +74,7 @@ def _unborn(task: Task, table: TaskTable, snapshot: Snapshot) -> Iterator[Findin
     fix = None
     if (counted := _counted(task, snapshot, children)) is not None:
         join = "WHERE" if task.where is None else "AND"
-        fix = Fix(task.entity, clause=f"{join} EXISTS({named(counted)}.*, -INF, 0, days)")
+        fix = Fix(task.entity, clause=f"{join} EXISTS({spelled(counted, '*')}, -INF, 0, days)")
     severity = Severity.suspect if early.mean() >= 5 * SHARE and task.assuming is None else Severity.note
     yield Finding(Kind.unborn, task.entity, None, severity, evidence, fix)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from rdl.query.sql import Compiler
 from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.snapshot import Snapshot
 
-__all__ = ["TRAINED", "Labelled", "build", "compute", "newest", "refuse_untrained", "seeds_at", "values"]
+__all__ = ["TRAINED", "Labelled", "build", "compute", "keyed", "newest", "refuse_untrained", "seeds_at", "values"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -71,6 +72,20 @@ def values(task: Task, table: TaskTable, snapshot: Snapshot) -> pa.Array:
     of the table that is ranked (recommendation), of a number a timeframe (forecast).
     """
     return shown(task, table, snapshot)
+
+
+def keyed(task: Task, snapshot: Snapshot, rows: Rows, times: Rows, values: Mapping[str, object]) -> pa.Table:
+    """The key columns of the entities ``rows`` [seeds], ``time`` and ``values``, a row a seed, by time and key.
+
+    A name that a key column has already gets an underscore.
+    """
+    found = snapshot.keys(task.entity, rows)
+    keys = found.column_names
+    time, *names = (name + "_" if name in keys else name for name in ("time", *values))
+    found = found.append_column(time, pa.array(times).cast(pa.timestamp("us")))
+    for name, value in zip(names, values.values(), strict=True):
+        found = found.append_column(name, pa.array(value))
+    return found.sort_by([(name, "ascending") for name in (time, *keys)])
 
 
 def refuse_untrained(task: Task) -> None:

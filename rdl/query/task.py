@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rdl.clock import NEVER, Span
 from rdl.config import Regime
 from rdl.query.expressions import Expression, Value
+from rdl.schema import Relation, Schema
 
 
 class Kind(StrEnum):
@@ -165,3 +166,13 @@ class Task:
     candidates: str | None = None
     sql: LabelSql | None = None
     warnings: tuple[str, ...] = ()
+
+    def label_keys(self, schema: Schema) -> tuple[Relation, ...]:
+        """The foreign keys of a row-level seed's own row that its label is read from: what they refer to is the label.
+        Only rows strictly older than the seed lead over them."""
+        own = {column for _, column in self.label_columns}
+        return tuple(relation for relation in schema.relations_from(self.entity) if own & set(relation.key))
+
+    def closed_keys(self, schema: Schema) -> tuple[Relation, ...]:
+        """The foreign keys with a column that is never an input: nothing leads over them."""
+        return tuple(r for r in schema.relations if {(r.child, column) for column in r.key} & self.hidden)

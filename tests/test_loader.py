@@ -1,0 +1,284 @@
+"""Batches for PyG: what they hold, that a PyG model on them is ours, and that nothing but their seeds decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+from torch_geometric.nn import HeteroConv, SAGEConv
+
+import rdl
+from rdl import features
+from rdl.clock import NEVER, US_PER_DAY
+from rdl.config import Sampling
+from rdl.convs import Aggregate, HeteroSAGE
+from rdl.features import Features, seasons
+from rdl.graph import TemporalGraph, edge_name
+from rdl.loader import HeteroLoader, hetero_data, loaders
+from rdl.model import RelationalModel, build
+from rdl.query.task import TaskTable
+from rdl.sampler import Sampler, Seeds
+from rdl.schema import Relation
+from rdl.shop import build_shop
+from rdl.snapshot import Snapshot
+from tests.databases import DAYS, random_database, with_another_future
+from tests.test_known_at_t import assert_same_batch, known
+from tests.test_sampler import shop, some_seeds
+
+CHANNELS = 16
+
+
+def loader(snapshot: Snapshot, count: int = 10, **options: object) -> HeteroLoader:
+    """A loader of ``count`` seeds of users, three days apart, in batches of four."""
+    row, time = np.arange(count) % snapshot.num_rows["users"], np.arange(count) // 2 * 3 * US_PER_DAY
+    table = TaskTable(row, time, np.zeros(count, np.int8), np.arange(count) / 10, NEVER, NEVER)
+    moments = torch.from_numpy(time)
+    sampler = Sampler(TemporalGraph.build(snapshot), (5, 3), strategy=Sampling.uniform, seed=1)
+    packed = features.pack(snapshot, features.fit(snapshot, 8 * US_PER_DAY))
+    seeds = Seeds("users", torch.from_numpy(row), moments, moments)
+    return HeteroLoader(packed, sampler, seeds, table, **{"batch_size": 4, **options})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Snapshot:
+    return shop(np.random.default_rng(4), users=5, items=6, orders=150, messages=60).snapshot(tmp_path / "s")
+
+
+def test_a_batch_holds_all_that_its_seeds_may_see(snapshot: Snapshot) -> None:
+    made = loader(snapshot)
+    batches = list(made)
+    assert len(batches) == len(made) == 3
+    assert torch.cat([batch["users"].input_id for batch in batches]).tolist() == list(range(10))
+    for batch in batches:
+        assert batch.validate()
+        assert set(batch.node_types) == set(snapshot.schema.tables)
+        assert len(batch.edge_types) == 2 * len(snapshot.schema.relations)
+        seeds = batch["users"]
+        size = seeds.batch_size
+        assert torch.equal(seeds.y, seeds.input_id.double() / 10)
+        assert seeds.batch[:size].tolist() == list(range(size))
+        assert torch.equal(seeds.n_id[:size], seeds.input_id % 5)
+        for table in batch.node_types:
+            nodes, seed_time = batch[table], seeds.seed_time[batch[table].batch]
+            own = torch.from_numpy(snapshot.time(table)[nodes.n_id.numpy()])
+            assert nodes.tf.num_rows == nodes.num_nodes == len(nodes.n_id)
+            if snapshot.schema[table].time is not None:
+                assert torch.equal(nodes.age_days[:, 0], (seed_time - own).double().div(US_PER_DAY).float())
+                assert (nodes.age_days[:, 0] >= 0).all()
+        for relation in snapshot.schema.relations:
+            child, parent = batch[relation.child, edge_name(relation), relation.parent].edge_index
+            keys = snapshot.parent(relation)[batch[relation.child].n_id[child].numpy()]
+            assert np.array_equal(keys, batch[relation.parent].n_id[parent])
+            back = batch[relation.parent, edge_name(relation, back=True), relation.child].edge_index
+            keys = snapshot.parent(relation)[batch[relation.child].n_id[back[1]].numpy()]
+            assert np.array_equal(keys, batch[relation.parent].n_id[back[0]])
+
+
+class PygModel(nn.Module):
+    """The function of :class:`RelationalModel`, of PyG's own layers and with the same weights: its encoders and head,
+    and for each of its layers a ``HeteroConv`` of ``SAGEConv``."""
+
+    def __init__(self, model: RelationalModel, relations: tuple[Relation, ...]) -> None:
+        super().__init__()
+        self.ours, self.layers = model, nn.ModuleList()
+        for layer in model.convs:
+            assert isinstance(layer, HeteroSAGE)
+            convs = {}
+            for type_, number in layer._types.items():
+                relation, weight = type_.relation, layer.messages[number].weight
+                convs[type_.source, edge_name(relation, back=not type_.to_parent), type_.target] = conv = SAGEConv(
+                    CHANNELS,
+                    CHANNELS,
+                    aggr=["mean", "max"] if type_.to_parent else "sum",
+                    root_weight=False,
+                    bias=False,
+                )
+                # Of the aggregates of ours, the mean stands first and the maximum third.
+                first, third = weight[:, :CHANNELS], weight[:, 2 * CHANNELS : 3 * CHANNELS]
+                conv.lin_l.weight = nn.Parameter(torch.cat([first, third], dim=1) if type_.to_parent else weight)
+            self.layers.append(HeteroConv(convs, aggr="sum"))
+
+    def forward(self, batch: HeteroData) -> Tensor:
+        x = {}
+        for table, number in self.ours._tables.items():
+            encoder, nodes = self.ours.encoders[number], batch[table]
+            gaps, frame = nodes.age_days.double() * US_PER_DAY, nodes.tf if "tf" in nodes else None
+            columns = encoder.columns(frame, nodes.num_nodes)  # type: ignore[operator]
+            x[table] = encoder(columns, gaps.nan_to_num(0).round().long(), ~nodes.age_days.isnan())
+        (entity,) = (batch[table] for table in batch.node_types if "seed_time" in batch[table])
+        first = x[entity._key][: entity.batch_size]
+        for ours, layer in zip(self.ours.convs, self.layers, strict=True):
+            sent = layer(x, batch.edge_index_dict)
+            for table, number in ours._tables.items():  # type: ignore[union-attr, operator]
+                total = ours.own[number](x[table]) + sent.get(table, 0)  # type: ignore[union-attr, index]
+                x[table] = x[table] + torch.relu(ours.norms[number](total))  # type: ignore[union-attr, index]
+        last = x[entity._key][: entity.batch_size]
+        return self.ours.head(torch.cat([last, first, seasons(entity.seed_time)], dim=1))
+
+
+def untrained(snapshot: Snapshot, cut: int) -> tuple[RelationalModel, dict[str, Features]]:
+    """A model whose aggregates count by their mean and their maximum alone, and the packed features."""
+    statistics = features.fit(snapshot, cut)
+    torch.manual_seed(0)
+    model = build(statistics, snapshot.schema.relations, channels=CHANNELS, layers=2, dropout=0.1).eval()
+    with torch.no_grad():
+        for layer in model.convs:
+            for message in layer.messages:  # type: ignore[union-attr]
+                if message.in_features == Aggregate.width * CHANNELS + Aggregate.counts:
+                    message.weight[:, CHANNELS : 2 * CHANNELS] = 0
+                    message.weight[:, 3 * CHANNELS :] = 0
+    return model, features.pack(snapshot, statistics)
+
+
+@pytest.mark.parametrize("strategy", Sampling)
+def test_a_pyg_model_on_our_batches_has_the_logits_of_ours(snapshot: Snapshot, strategy: Sampling) -> None:
+    model, packed = untrained(snapshot, 8 * US_PER_DAY)
+    sampler = Sampler(TemporalGraph.build(snapshot), (6, 3), strategy=strategy)
+    time = torch.arange(40) // 2 * US_PER_DAY
+    seeds = Seeds("users", torch.arange(40) % 5, time, time)
+    table = TaskTable(*(values.numpy() for values in (seeds.row, time, time * 0, time / 1.0)), NEVER, NEVER)
+    with torch.no_grad():
+        (batch,) = HeteroLoader(packed, sampler, seeds, table)
+        theirs, ours = PygModel(model, snapshot.schema.relations)(batch), model(packed, sampler(seeds))
+    assert ours.std() > 0.01
+    assert torch.allclose(theirs, ours, atol=1e-5)
+
+
+@given(st.integers(0, 10**7), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_another_future_changes_no_batch_and_no_prediction(number: int, strictly: bool) -> None:
+    """Statistics fitted at a day, and batches and predictions of seeds up to that day, whatever comes later."""
+    rng = np.random.default_rng(number)
+    database, day = random_database(rng), int(rng.integers(0, DAYS))
+    other = with_another_future(database, rng, day)
+    with TemporaryDirectory() as folder:
+        before, after = (d.snapshot(Path(folder) / str(n)) for n, d in enumerate((database, other)))
+        fitted = features.fit(before, day * US_PER_DAY)
+        assert fitted == features.fit(after, day * US_PER_DAY)
+        seeds = some_seeds(before, rng, strictly=strictly, count=12)
+        if seeds is None:
+            return
+        seeds = seeds.take((seeds.time <= day * US_PER_DAY) & (seeds.row < known(before, seeds.table, day)))
+        if not len(seeds):
+            return
+        labels, batches, predictions = {seeds.table: ["value"]} if strictly else {}, [], []
+        torch.manual_seed(0)
+        masked = {(table, column) for table, columns in labels.items() for column in columns}
+        model = build(fitted, database.schema.relations, channels=8, layers=2, dropout=0.0, masked=masked).eval()
+        for snapshot in (before, after):
+            sampler = Sampler(TemporalGraph.build(snapshot), (3, 2), strategy=Sampling.uniform)
+            subgraph, packed = sampler(seeds), features.pack(snapshot, fitted)
+            batches.append(hetero_data(subgraph, packed, sampler, labels))
+            with torch.no_grad():
+                predictions.append(model(packed, subgraph))
+        assert_same_batch(*batches)
+        assert torch.equal(*predictions)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_workers_change_nothing(snapshot: Snapshot, shuffle: bool) -> None:
+    alone, two = loader(snapshot, shuffle=shuffle), loader(snapshot, shuffle=shuffle, workers=2)
+    for _ in range(2):
+        for one, other in zip(alone, two, strict=True):
+            assert_same_batch(one, other)
+
+
+def test_a_worker_that_is_started_anew_opens_the_graph(snapshot: Snapshot) -> None:
+    spawned = loader(snapshot, workers=1, context="spawn")
+    for one, other in zip(loader(snapshot), spawned, strict=True):
+        assert_same_batch(one, other)
+
+
+def test_a_pass_is_another_sample_in_another_order_and_can_be_repeated(snapshot: Snapshot) -> None:
+    made = loader(snapshot, shuffle=True)
+    passes = [list(made), list(made)]
+    orders = [torch.cat([batch["users"].input_id for batch in batches]).tolist() for batches in passes]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+    made.epoch = 0
+    for one, other in zip(passes[0], made, strict=True):
+        assert_same_batch(one, other)
+
+
+def test_the_global_generator_is_left_alone(snapshot: Snapshot) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    assert len(list(loader(snapshot, shuffle=True, workers=1))) == 3
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_late_value_is_masked_and_so_is_its_time(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    seen = 0
+    for number in range(20):
+        snapshot = random_database(rng).snapshot(tmp_path / str(number))
+        seeds = some_seeds(snapshot, rng, strictly=False, count=12)
+        if seeds is None:
+            continue
+        packed = features.pack(snapshot, features.fit(snapshot, NEVER - 1))
+        sampler = Sampler(TemporalGraph.build(snapshot), (4, 3))
+        batch = hetero_data(sampler(seeds), packed, sampler)
+        for table in batch.node_types:
+            nodes = batch[table]
+            if "told_at" in nodes.time_names:
+                told = torch.from_numpy(
+                    snapshot.arrow(table)["told_at"].cast("int64").fill_null(NEVER).to_numpy().copy()
+                )
+                late = told[nodes.n_id] > seeds.cut[nodes.batch]
+                age = nodes.age_days[:, 1 + nodes.time_names.index("told_at")]
+                assert torch.equal(age.isnan(), late)
+                seen += int(late.sum())
+    assert seen > 20
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> rdl.Database:
+    path = tmp_path_factory.mktemp("loader") / "shop.duckdb"
+    build_shop(path, scale=0.05)
+    return rdl.connect(f"duckdb:///{path}")
+
+
+def test_loaders_of_a_task_cover_its_splits(db: rdl.Database) -> None:
+    task = db.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
+    found = task.loaders(fanouts=(4, 2), batch_size=100_000)
+    for split in ("train", "val", "test"):
+        (batch,) = found[split]
+        part, users = task.labels.of(split), batch["users"]
+        order = users.input_id.numpy()
+        assert np.array_equal(np.sort(order), np.arange(len(part)))
+        assert np.array_equal(users.y.numpy(), part.target[order])
+        assert np.array_equal(users.seed_time.numpy(), part.time[order])
+        assert batch["orders"].num_nodes > 0
+
+
+def test_the_next_item_is_not_read_from_the_seed_itself(db: rdl.Database) -> None:
+    task = db.task("PREDICT orders.item_id RANK TOP 5 FOR EACH orders")
+    (batch,) = loaders(task.definition, db.snapshot, task.labels, fanouts=(4, 4, 4), batch_size=100_000)["val"]
+    part, orders = task.labels.of("val"), batch["orders"]
+    owner = part.owners()
+    assert torch.equal(orders.y_batch, torch.from_numpy(owner))
+    assert np.array_equal(orders.y, part.target)
+    item = batch["items", "rev_item_id", "orders"].edge_index
+    assert item.size(1) > 0
+    assert not (item[1] < orders.batch_size).any(), "no seed is led to its own item"
+    user = batch["users", "rev_user_id", "orders"].edge_index
+    assert (user[1] < orders.batch_size).sum() == orders.batch_size, "but to its user"
+    others = orders.n_id[orders.batch_size :]
+    time = torch.from_numpy(db.snapshot.time("orders")[others.numpy()])
+    assert (time < orders.seed_time[orders.batch[orders.batch_size :]]).all()
+
+
+def test_a_hidden_key_is_no_edge(db: rdl.Database) -> None:
+    query = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days HIDE orders.item_id"
+    task = db.task(query)
+    (batch,) = loaders(task.definition, db.snapshot, task.labels, batch_size=100_000)["val"]
+    assert ("orders", "item_id", "items") not in batch.edge_types
+    assert ("orders", "user_id", "users") in batch.edge_types
