@@ -358,7 +358,8 @@ def test_split_by_reads_a_column() -> None:
         table, plan = labels.build(task, snapshot), plan_of(task, snapshot)
         keys = snapshot.keys("orders", table.entity).column(0).to_pylist()
     assert (keys, table.split.tolist()) == ([0, 3, 1, 2], [0, 0, 1, 2])
-    assert plan.dropped == 2
+    assert plan.dropped == 0
+    assert "2 rows are in no split: orders.status says neither train, val nor test" in plan.warnings
     assert plan.hidden == ("orders.status",)
 
 
@@ -432,6 +433,10 @@ def test_rows_end_and_columns_become_known() -> None:
             known = labels.build(read_task(query, schema), snapshot)
             first = {int(row): to_datetime(known.time[known.entity == row].min()) for row in set(known.entity)}
             assert first == {0: START + 10 * DAY, 1: START + 11 * DAY}, where
+        for where in ("COUNT(orders.*, -INF, 0) > 0", "EXISTS(orders.*, -40, 0)", "COUNT(reviews.*, -INF, 0) > 0"):
+            query = f"PREDICT COUNT(reviews.*, 0, 1) FOR EACH users.id WHERE {where} {cut}"
+            known = labels.build(read_task(query, schema), snapshot)
+            assert to_datetime(int(known.time.min())) == START + 10 * DAY, where
 
 
 @pytest.mark.parametrize("every", ["1 day", "1 week"])

@@ -29,8 +29,8 @@ TRAINED = (Kind.binary, Kind.regression)
 class Labelled:
     """What computing labels gave: the ``table``, and how it came about.
 
-    ``sql`` is what DuckDB ran; ``anchors`` are counted by split, None where each row's own time is one; ``dropped``
-    counts seeds whose label is unknown, ``censored`` anchors whose window the data do not cover.
+    ``sql`` gives the labels on the snapshot's views; ``anchors`` are counted by split, None where each row's own time
+    is one; ``dropped`` counts seeds whose label is unknown, ``censored`` anchors whose window the data do not cover.
     """
 
     table: TaskTable
@@ -135,15 +135,17 @@ def newest(task: Task, snapshot: Snapshot) -> int:
 def compute(task: Task, snapshot: Snapshot) -> Labelled:
     """The labels of ``task`` on ``snapshot``, whether or not anything can be learned from them. Raises QueryError."""
     found = find(task, snapshot)
-    kept = known(task.kind, found.target) & (found.split >= 0)
+    split = found.split >= 0
+    kept = known(task.kind, found.target) & split
     target, indptr, classes, unseen = encode(task.kind, found.target, kept & (found.split == 0), kept)
     table = TaskTable(
         found.entity, found.time, found.split, target, found.val_cut, found.test_cut, indptr, classes, unseen
     )
-    order = np.argsort(found.split[kept], kind="stable")
-    table = table.take(np.flatnonzero(kept)[order])
+    if not kept.all() or (np.diff(found.split) < 0).any():
+        order = np.argsort(found.split[kept], kind="stable")
+        table = table.take(np.flatnonzero(kept)[order])
     return Labelled(
-        table, found.sql, found.anchors, int((~kept).sum()) + found.lost, found.censored,
+        table, found.sql, found.anchors, int((split & ~kept).sum()) + found.lost, found.censored,
         (*found.warnings, *_come_later(task, snapshot, table)),
     )  # fmt: skip
 

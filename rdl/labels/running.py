@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
@@ -14,13 +14,17 @@ import pyarrow as pa
 
 from rdl import clock
 from rdl.errors import QueryError
+from rdl.labels.ordering import gather, in_order
 from rdl.query.scalar import value_sql
+from rdl.query.task import Task
 from rdl.snapshot import Snapshot
 
 Rows = npt.NDArray[np.int64]
 
 #: What DuckDB may hold of the machine's memory before it writes to disk: labels and snapshot need some, too.
 MEMORY_LIMIT = "50%"
+#: Rows of a ranking that are taken from DuckDB at a time.
+BATCH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,39 @@ def connected(snapshot: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def run(snapshot: Snapshot, sql: str) -> tuple[Rows, Rows, pa.ChunkedArray]:
     """The columns entity, time (µs) and target of ``sql``; without a target NULLs. Raises QueryError."""
+    with _running(snapshot) as connection:
+        return fetch(connection, sql)
+
+
+def run_at(snapshot: Snapshot, sql: str, task: Task, anchors: Sequence[int]) -> tuple[Rows, Rows, pa.ChunkedArray]:
+    """Entity, time (µs) and target of ``task`` at ``anchors`` by time and entity, from the compiler's loose ``sql``; of
+    a recommendation the target lists row numbers, ascending. Raises QueryError."""
+    entities = max(snapshot.num_rows[task.entity], 1)
+    times = np.array(anchors, np.int64)
+    with _running(snapshot) as connection:
+        relation = connection.sql(sql)
+        if task.candidates is not None:
+            batches = relation.to_arrow_reader(BATCH)
+            entity, n, lists = gather(batches, entities, len(anchors), snapshot.num_rows[task.candidates])
+            return entity, times[n], pa.chunked_array([lists])
+        found: pa.Table = relation.to_arrow_table()
+    entity, n = (found[column].cast(pa.int64()).to_numpy() for column in ("entity", "n"))
+    if (order := in_order(entity, n, entities)) is None:
+        return entity, times[n], found["target"]
+    return entity[order], times[n[order]], found["target"].take(pa.array(order))
+
+
+@contextmanager
+def _running(snapshot: Snapshot) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection for the compiler's SQL."""
     with connected(snapshot) as connection:
         # The compiler lays joins in the order in which they should be done; left to itself DuckDB, which does not know
         # how many rows an as-of join or UNNEST gives, begins with all entities at all anchors.
         connection.execute("SET disabled_optimizers = 'join_order'")
         try:
-            return fetch(connection, sql)
+            yield connection
         except duckdb.Error as error:
-            raise refuse(f"the labels cannot be computed: {line(error)}", "labels") from None
+            raise refuse(f"the labels cannot be computed: {_said(error)}", "labels") from error
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Rows, Rows, pa.ChunkedArray]:
@@ -68,6 +97,17 @@ def fetch(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Rows, Rows, 
     time = found["time"].cast(pa.timestamp("us")).cast(pa.int64()).fill_null(clock.NEVER).to_numpy()
     target = found["target"] if "target" in found.column_names else pa.chunked_array([pa.nulls(len(entity))])
     return entity, time, target
+
+
+def _said(error: duckdb.Error) -> str:
+    """What went wrong in the compiler's SQL, in words; the engine's own stand in the cause."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"{MEMORY_LIMIT} of the memory and the disk of temporary files do not hold them"
+    if isinstance(error, duckdb.OutOfRangeException):
+        return "a value is too large"
+    if isinstance(error, duckdb.ConversionException):
+        return "a value cannot be read as what it is compared with"
+    return "a function has no result for what it is given"
 
 
 def extent(snapshot: Snapshot, tables: list[str], *, anything: bool = False) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from rdl import clock
 from rdl.errors import RdlError
 from rdl.labels.manifests import from_manifest
-from rdl.labels.running import Found, extent, refuse, run
+from rdl.labels.running import Found, extent, refuse, run, run_at
 from rdl.labels.targets import known
 from rdl.query.anchors import cut_at_shares, lay_anchors, split_at, split_hashed
 from rdl.query.expressions import aggregates
@@ -39,8 +39,8 @@ def _from_windows(task: Task, snapshot: Snapshot) -> Found:
             f"no window is covered: {', '.join(tables)} hold data from {clock.format_time(start)} to "
             f"{clock.format_time(end)}, windows reach {task.horizon}", "no-rows", "use a shorter window, or SPLIT AT.",
         )  # fmt: skip
-    sql = _compile(task, snapshot, list(timeline.all))
-    entity, time, target = run(snapshot, sql)
+    sql, loose = (_compile(task, snapshot, timeline.all, loose=loose) for loose in (False, True))
+    entity, time, target = run_at(snapshot, loose, task, timeline.all)
     counts = (len(timeline.train), len(timeline.val), len(timeline.test))
     return Found(
         sql, entity, time, target, split_at(time, timeline.val_cut, timeline.test_cut),
@@ -52,26 +52,30 @@ def _from_rows(task: Task, snapshot: Snapshot) -> Found:
     """Labels that stand in the entity's own rows: each at its own time, without times all at the newest one."""
     timed = snapshot.schema[task.entity].time is not None
     newest = extent(snapshot, list(snapshot.schema.tables), anything=True)[1]
-    sql = _compile(task, snapshot, None if timed else [newest])
+    sql = _compile(task, snapshot, None if timed else (newest,), loose=False)
     entity, time, target = run(snapshot, sql)
-    lost = snapshot.num_rows[task.entity] - len(entity) if task.where is None else 0
+    untimed = int((snapshot.time(task.entity) == clock.NEVER).sum()) if timed else 0
+    warnings = [f"{untimed:,} rows of {task.entity} have no time, so nobody asks about them"] if untimed else []
     if task.split_by is not None:
         split = _split_words(snapshot, task.split_by)[entity]
+        if others := int((split < 0).sum()):
+            column = ".".join(task.split_by)
+            warnings.append(f"{others:,} rows are in no split: {column} says neither train, val nor test")
         # Statistics are fitted on what was known at the newest seed of training, the frozen regime cuts there too.
         val_cut, test_cut = (int(time[(split >= 0) & (split <= last)].max(initial=clock.ALWAYS)) for last in (0, 1))
-        return Found(sql, entity, time, target, split, val_cut, test_cut, lost=lost)
+        return Found(sql, entity, time, target, split, val_cut, test_cut, warnings=warnings)
     if not timed:
         warning = f"{task.entity} has no time: its rows are split at random, 80/10/10, and all data count as known"
         split = split_hashed(entity)
-        return Found(sql, entity, time, target, split, newest, newest, lost=lost, warnings=[warning])
+        return Found(sql, entity, time, target, split, newest, newest, warnings=[warning])
     val_cut, test_cut = task.split_at or cut_at_shares(time[known(task.kind, target)])
     split = split_at(time, val_cut, test_cut)
-    return Found(sql, entity, time, target, split, val_cut, test_cut, lost=lost)
+    return Found(sql, entity, time, target, split, val_cut, test_cut, warnings=warnings)
 
 
-def _compile(task: Task, snapshot: Snapshot, anchors: list[int] | None) -> str:
+def _compile(task: Task, snapshot: Snapshot, anchors: tuple[int, ...] | None, *, loose: bool) -> str:
     try:
-        return Compiler(task, snapshot.schema, anchors).labels()
+        return Compiler(task, snapshot.schema, anchors, loose=loose).labels()
     except RdlError as error:
         raise refuse(error.message, "anchors", error.hint) from None
     except (ValueError, OverflowError):

@@ -107,7 +107,9 @@ def _numbered(
 
 def _ascending(values: Rows, indptr: Rows) -> Rows:
     """``values`` with each list in ascending order."""
-    if not len(values):
+    begins = np.zeros(len(values) + 1, bool)
+    begins[indptr] = True
+    if begins[np.flatnonzero(values[1:] < values[:-1]) + 1].all():
         return values
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     least = values.min()

@@ -51,10 +51,13 @@ def reads_own_row(node: Expression | None) -> bool:
     return any(isinstance(found, ColumnRef | RowRef) for found in walk(node, into_aggregates=False))
 
 
-def is_settled(node: Expression | None, schema: Schema) -> bool:
-    """Whether ``node`` says the same of a row at every time t: it reads columns of that row alone, none known later."""
+def is_settled(node: Expression | None, schema: Schema, *, past: bool) -> bool:
+    """Whether ``node`` says the same of a row at every time t: it has no aggregate inside and, where only the ``past``
+    is read, reads columns of that row alone, none known later."""
     return all(
         not isinstance(found, Aggregate)
-        and (not isinstance(found, ColumnRef) or not (found.relations or schema[found.table][found.column].known_at))
+        and not (
+            past and isinstance(found, ColumnRef) and (found.relations or schema[found.table][found.column].known_at)
+        )
         for found in walk(node)
     )

@@ -124,6 +124,15 @@ class Rows:
         """The row number, in the last parent of ``path``, of the row reached through it."""
         return f"{self.parent(path[:-1], known=False)}.{row_column(self.schema, path[-1])}"
 
+    def keys_known(self, path: Path) -> list[str]:
+        """The conditions, where only the past may be read, that the keys of ``path`` were known by then."""
+        steps = enumerate(path) if self.past else ()
+        return [
+            f"{self.parent(path[:number], known=False)}.{quote(told)} <= {self.time}"
+            for number, step in steps
+            for told in late_keys(self.schema, step)
+        ]
+
     def sql(self, node: Expression) -> str:
         """``node`` as SQL on these rows; what it needs is joined."""
         match node:

@@ -24,7 +24,7 @@ WITH anchors("time", n, "time + 7 days") AS (VALUES
 SELECT s.entity, a."time", CAST(COALESCE("count of orders".value, 0) AS DOUBLE) AS target
 FROM eligible s
 JOIN anchors a ON a.n = s.n
-LEFT JOIN "count of orders" ON "count of orders".n = s.n AND "count of orders".entity = s.entity
 JOIN "count of messages" ON "count of messages".n = s.n AND "count of messages".entity = s.entity
+LEFT JOIN "count of orders" ON "count of orders".n = s.n AND "count of orders".entity = s.entity
 WHERE (COALESCE("count of messages".value, 0) > 2)
 ORDER BY s.n, s.entity

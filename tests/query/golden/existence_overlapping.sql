@@ -23,7 +23,7 @@ WITH anchors("time", n, "time - 90 days", "time + 30 days") AS (VALUES
   JOIN "users" e ON e."#row" = "exists of orders".entity AND e."#time" <= a."time"
   WHERE COALESCE("exists of orders".value, FALSE)
 ), "exists of orders 2" AS (
-  SELECT a.n, c."#user_id"::INTEGER AS entity, COUNT(*) > 0 AS value
+  SELECT a.n, c."#user_id"::INTEGER AS entity, TRUE AS value
   FROM "orders" c
   ASOF JOIN anchors a ON c."#time" > a."time"
   WHERE c."#user_id" IS NOT NULL AND c."#time" <= a."time + 30 days"

@@ -8,7 +8,7 @@ WITH anchors("time", n, "time + 30 days") AS (VALUES
   SELECT a.n, e."#row"::INTEGER AS entity
   FROM anchors a JOIN "users" e ON e."#time" <= a."time"
 ), "exists of orders" AS (
-  SELECT a.n, c."#user_id"::INTEGER AS entity, COUNT(*) > 0 AS value
+  SELECT a.n, c."#user_id"::INTEGER AS entity, TRUE AS value
   FROM "orders" c
   ASOF JOIN anchors a ON c."#time" > a."time"
   WHERE c."#user_id" IS NOT NULL AND c."#time" <= a."time + 30 days"

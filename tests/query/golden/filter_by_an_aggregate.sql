@@ -8,7 +8,7 @@ WITH anchors("time", n, "time + 7 days", "time - 7 days") AS (VALUES
   SELECT a.n, e."#row"::INTEGER AS entity
   FROM anchors a JOIN "users" e ON e."#time" <= a."time"
 ), "exists of reviews" AS (
-  SELECT a.n, c."#order_id"::INTEGER AS entity, COUNT(*) > 0 AS value
+  SELECT a.n, c."#order_id"::INTEGER AS entity, TRUE AS value
   FROM "reviews" c
   ASOF JOIN anchors a ON c."#time" > a."time - 7 days"
   WHERE c."#order_id" IS NOT NULL AND c."#time" <= a."time"

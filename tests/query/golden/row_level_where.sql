@@ -2,7 +2,7 @@
 -- WHERE COUNT(messages.*, -30, 0) > 0 AND companies.size > 5 VIA messages.sender_id
 
 WITH "exists of messages" AS (
-  SELECT c."#sender_id"::INTEGER AS entity, COUNT(*) > 0 AS value
+  SELECT c."#sender_id"::INTEGER AS entity, TRUE AS value
   FROM "messages" c
   JOIN "users" a ON a."#row" = c."#sender_id" AND c."#time" > a."#time" + INTERVAL (-30) DAY AND c."#time" < a."#time"
   WHERE c."#sender_id" IS NOT NULL
