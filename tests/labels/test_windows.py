@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rdl import labels
@@ -107,8 +107,13 @@ def _rankings() -> st.SearchStrategy[str]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(question=_questions() | _forecasts() | _rankings(), days=st.lists(st.integers(-40, 900), min_size=1, max_size=9))
-def test_windows_hold_what_all_pairs_of_a_row_and_a_window_give(question: str, days: list[int], shop: Snapshot) -> None:
+@example("PREDICT COUNT(orders.*, 0, 28) FOR EACH users.id EVERY 1 week", [3])
+@example("PREDICT SUM(orders.amount * items.price, 3, 17) FOR EACH companies.id EVERY 3 days", [3])
+@example("PREDICT AVG(orders.amount, -INF, 7) FOR EACH items.id WHERE MAX(orders.qty, -INF, 0) > 2 EVERY 20 days", [3])
+@example("PREDICT SUM(orders.amount, 0, 7) FORECAST 3 TIMEFRAMES FOR EACH users.id", [3])
+@example("PREDICT LIST_DISTINCT(orders.item_id, 0, 20) RANK TOP 9 FOR EACH users.id EVERY 1 week", [3])
+@given(_questions() | _forecasts() | _rankings(), st.lists(st.integers(-40, 900), min_size=1, max_size=9))
+def test_windows_hold_what_all_pairs_of_a_row_and_a_window_give(shop: Snapshot, question: str, days: list[int]) -> None:
     """At anchors that come at any distance, as well as where the question lays them; in order, and as run."""
     task = read_task(question, SHOP)
     steps = [Span(n, "day").after(to_us(BEGIN)) for n in sorted({*days, *(40 + 7 * n for n in range(6))})]
