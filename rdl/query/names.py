@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
-from rdl.clock import Span, to_datetime, to_us
-from rdl.errors import ConfigError, QueryError
+from rdl.clock import Span
+from rdl.query.comparing import (
+    Typed,
+    are_comparable,
+    compared,
+    literal_type,
+    one_type,
+    place_of,
+    to_time,
+    unlike,
+    with_article,
+    written,
+)
 from rdl.query.expressions import (
     Aggregate,
     Arithmetic,
@@ -44,8 +54,6 @@ TYPES = {
     Dtype.timestamp: Type.time,
 }
 
-Typed = tuple[Expression, Type]
-
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -68,8 +76,8 @@ class Resolver:
         found, kind = self.resolve(node, scope)
         if kind not in (Type.boolean, Type.unknown):
             raise refuse(
-                "not-a-condition", f"{scope.clause} needs a condition, this is {_a(kind)}", _place(node),
-                "compare it with something: > 0.", _compared(node, kind),
+                "not-a-condition", f"{scope.clause} needs a condition, this is {with_article(kind)}", place_of(node),
+                "compare it with something: > 0.", compared(node, kind),
             )  # fmt: skip
         return found
 
@@ -77,7 +85,7 @@ class Resolver:
         """``node`` with its names resolved on a row of ``scope``, and the type of its values. Raises QueryError."""
         match node:
             case Literal(value=value):
-                return node, _literal_type(value)
+                return node, literal_type(value)
             case Name():
                 return self.column(node, scope.table)
             case Call(windowed=True):
@@ -155,14 +163,14 @@ class Resolver:
         resolved, kind = (None, Type.number) if starred else self.resolve(argument, inner)
         if self.schema[table].time is None:
             raise refuse(
-                "no-time", f"{table} has no time column, so no window can be laid over it", _place(argument),
+                "no-time", f"{table} has no time column, so no window can be laid over it", place_of(argument),
                 "declare its time in the schema file, or read it through a key.",
             )  # fmt: skip
-        relations = choose_path(self.schema, table, scope.table, self.via, _place(argument))
+        relations = choose_path(self.schema, table, scope.table, self.via, place_of(argument))
         if relations is None:
             below = [name for name in self.schema.tables if find_paths(self.schema, name, scope.table)]
             raise refuse(
-                "no-path", f"no path: {table} are not children of {scope.table}", _place(argument),
+                "no-path", f"no path: {table} are not children of {scope.table}", place_of(argument),
                 f"what happens to {scope.table} stands in {', '.join(below[:8]) or 'no table'}.",
             )  # fmt: skip
         self._check_window(call, scope)
@@ -203,8 +211,8 @@ class Resolver:
     def _aggregate_type(self, call: Call, argument: Expression, kind: Type) -> Type:
         rule = AGGREGATES[call.function]
         if rule.takes is Type.number and kind not in (Type.number, Type.boolean, Type.unknown):
-            message = f"{call.function} needs a number, {_written(argument)} is {_a(kind)}"
-            raise refuse("not-a-number", message, _place(argument), "COUNT or COUNT_DISTINCT counts any column.")
+            message = f"{call.function} needs a number, {written(argument)} is {with_article(kind)}"
+            raise refuse("not-a-number", message, place_of(argument), "COUNT or COUNT_DISTINCT counts any column.")
         return rule.gives or kind
 
     # --- values -----------------------------------------------------------------------------------------------
@@ -212,18 +220,18 @@ class Resolver:
     def _number(self, node: Expression, scope: Scope, operator: str) -> Expression:
         found, kind = self.resolve(node, scope)
         if kind not in (Type.number, Type.boolean, Type.unknown):
-            message = f"{operator} needs a number, {_written(node)} is {_a(kind)}"
-            raise refuse("not-a-number", message, _place(node), "count it, or compare it.")
+            message = f"{operator} needs a number, {written(node)} is {with_article(kind)}"
+            raise refuse("not-a-number", message, place_of(node), "count it, or compare it.")
         return Function("NUMBER", (found,), place=node.place) if kind is Type.boolean else found
 
     def _boolean(self, node: Expression, scope: Scope, operator: str) -> Expression:
         found, kind = self.resolve(node, scope)
         if kind not in (Type.boolean, Type.unknown):
             message, hint = (
-                f"{operator} needs a condition, {_written(node)} is {_a(kind)}",
+                f"{operator} needs a condition, {written(node)} is {with_article(kind)}",
                 "compare it with something: > 0.",
             )
-            raise refuse("not-a-condition", message, _place(node), hint, _compared(node, kind))
+            raise refuse("not-a-condition", message, place_of(node), hint, compared(node, kind))
         return found
 
     def _test(self, node: Expression, scope: Scope) -> Typed:
@@ -232,7 +240,7 @@ class Resolver:
                 for one, other in ((node.left, node.right), (node.right, node.left)):
                     if isinstance(one, Literal) and one.value is None:
                         asked = "IS NOT NULL" if node.operator == "<>" else "IS NULL"
-                        hint = f"write {_written(other)} {asked}."
+                        hint = f"write {written(other)} {asked}."
                         raise refuse("null", "nothing equals NULL, and nothing differs from it", one.place, hint)
                 left, right = self._alike([node.left, node.right], scope, node.place)
                 return replace(node, left=left, right=right), Type.boolean
@@ -250,21 +258,27 @@ class Resolver:
         operand, kind = self.resolve(node.operand, scope)
         pattern, pattern_kind = self.resolve(node.pattern, scope)
         if kind is Type.list and node.test == "CONTAINS":
+            listed = operand.argument if isinstance(operand, Aggregate) else None
+            element = (
+                TYPES.get(self.schema[listed.table][listed.column].dtype) if isinstance(listed, ColumnRef) else None
+            )
+            if element is not None and not are_comparable((operand, element), (pattern, pattern_kind)):
+                raise unlike((node.operand, element), (node.pattern, pattern_kind), node.place)
             return replace(node, operand=operand, pattern=pattern)
         for side, found in ((node.operand, kind), (node.pattern, pattern_kind)):
             if found not in (Type.text, Type.unknown):
-                message = f"{node.test} needs text, {_written(side)} is {_a(found)}"
-                raise refuse("not-text", message, _place(side), "write text in 'single quotes'.")
+                message = f"{node.test} needs text, {written(side)} is {with_article(found)}"
+                raise refuse("not-text", message, place_of(side), "write text in 'single quotes'.")
         return replace(node, operand=operand, pattern=pattern)
 
     def _alike(self, nodes: list[Expression], scope: Scope, place: Place) -> list[Expression]:
         """``nodes`` resolved and comparable with the first; text beside a time becomes a time."""
         typed = [self.resolve(node, scope) for node in nodes]
         if any(kind is Type.time for _, kind in typed):
-            typed = [_to_time(found, kind) for found, kind in typed]
+            typed = [to_time(found, kind) for found, kind in typed]
         for node, (found, kind) in zip(nodes[1:], typed[1:], strict=True):
-            if not _comparable(typed[0], (found, kind)):
-                raise _unlike((nodes[0], typed[0][1]), (node, kind), place)
+            if not are_comparable(typed[0], (found, kind)):
+                raise unlike((nodes[0], typed[0][1]), (node, kind), place)
         return [found for found, _ in typed]
 
     def _case(self, node: Case, scope: Scope) -> Typed:
@@ -277,7 +291,7 @@ class Resolver:
         if node.otherwise is not None:
             otherwise, kind = self.resolve(node.otherwise, scope)
             kinds.append((node.otherwise, kind))
-        return replace(node, branches=tuple(branches), otherwise=otherwise), _one_type(kinds, node.place)
+        return replace(node, branches=tuple(branches), otherwise=otherwise), one_type(kinds, node.place)
 
     def _function(self, call: Call, scope: Scope) -> Typed:
         rule = FUNCTIONS[call.function]
@@ -286,6 +300,9 @@ class Resolver:
             expected = str(least) if least == most else f"{least} or more" if most > 2 else f"{least} or {most}"
             message = f"{call.function} takes {expected} arguments, not {len(call.arguments)}"
             raise refuse("arguments", message, call.place)
+        digits = call.arguments[1] if call.function == "ROUND" and len(call.arguments) == 2 else Literal(0)
+        if not (isinstance(digits, Literal) and digits.value in range(-15, 16)):
+            raise refuse("arguments", "ROUND takes a whole number of digits, at most 15", place_of(digits))
         if rule.takes is Type.number:
             found = tuple(self._number(argument, scope, call.function) for argument in call.arguments)
             return Function(call.function, found, place=call.place), Type.number
@@ -294,99 +311,12 @@ class Resolver:
         kinds = [(node, kind) for node, (_, kind) in zip(call.arguments, typed, strict=True)]
         function = Function(call.function, found, place=call.place)
         if rule.takes is None or rule.gives is None:
-            return function, _one_type(kinds, call.place)
+            return function, one_type(kinds, call.place)
         node, kind = kinds[0]
         if kind not in (rule.takes, Type.unknown):
-            message = f"{call.function} needs a {rule.takes}, {_written(node)} is {_a(kind)}"
-            raise refuse("not-text" if rule.takes is Type.text else "not-time", message, _place(node))
+            message = f"{call.function} needs a {rule.takes}, {written(node)} is {with_article(kind)}"
+            raise refuse("not-text" if rule.takes is Type.text else "not-time", message, place_of(node))
         return function, rule.gives
-
-
-def _literal_type(value: object) -> Type:
-    if isinstance(value, bool):
-        return Type.boolean
-    if value is None:
-        return Type.unknown
-    return Type.number if isinstance(value, int | float) else Type.text if isinstance(value, str) else Type.time
-
-
-def _to_time(node: Expression, kind: Type) -> Typed:
-    """A text literal beside a time, as that time."""
-    if not (isinstance(node, Literal) and isinstance(node.value, str)):
-        return node, kind
-    try:
-        return replace(node, value=to_datetime(to_us(node.value))), Type.time
-    except ConfigError as error:
-        raise refuse("not-a-time", error.message, node.place, error.hint) from None
-
-
-def _comparable(one: Typed, other: Typed) -> bool:
-    kinds = {one[1], other[1]} - {Type.unknown}
-    if len(kinds) <= 1:
-        return Type.list not in kinds
-    literals = [node.value for node, _ in (one, other) if isinstance(node, Literal)]
-    return kinds == {Type.boolean, Type.number} and all(value in (0, 1) for value in literals)
-
-
-def _unlike(one: tuple[Expression, Type], other: tuple[Expression, Type], place: Place) -> QueryError:
-    (left, left_kind), (right, right_kind) = one, other
-    message = f"{_a(left_kind)} compared with {_a(right_kind)}: {_written(left)} is {_a(left_kind)}"
-    if not isinstance(right, Literal):
-        return refuse("types-differ", f"{message}, {_written(right)} is {_a(right_kind)}", place)
-    hint, instead = f"write {_a(left_kind)}.", _literal_of(left_kind, right.place.snippet)
-    if left_kind is Type.text and instead:
-        hint = f"write {instead[0]} for text."
-    elif instead:
-        hint = f"write {_a(left_kind)}: {instead[0]}."
-    return refuse("types-differ", f"{message}, {_written(right)} is not", right.place, hint, instead)
-
-
-def _literal_of(kind: Type, written: str) -> tuple[str, ...]:
-    """A literal of ``kind`` that says what ``written`` says as one of another; none where there is none."""
-    bare = written.strip("'")
-    if kind is Type.text:
-        return (f"'{bare}'",) if written == bare else ()
-    if kind is Type.number:
-        return (bare,) if re.fullmatch(r"-?\d+(\.\d+)?", bare) else ()
-    if kind is Type.boolean:
-        known = {"true": "TRUE", "yes": "TRUE", "1": "TRUE", "false": "FALSE", "no": "FALSE", "0": "FALSE"}
-        return (known[bare.lower()],) if bare.lower() in known else ()
-    day = re.fullmatch(r"(\d{4})(\d\d)(\d\d)", bare)
-    return (f"'{day[1]}-{day[2]}-{day[3]}'",) if kind is Type.time and day else ()
-
-
-def _compared(node: Expression, kind: Type) -> tuple[str, ...]:
-    """A column of numbers as a condition."""
-    return (f"{node.place.snippet} > 0",) if isinstance(node, Name) and kind is Type.number else ()
-
-
-def _one_type(kinds: list[tuple[Expression, Type]], place: Place) -> Type:
-    known = [(node, kind) for node, kind in kinds if kind is not Type.unknown]
-    for node, kind in known[1:]:
-        if kind is not known[0][1]:
-            raise _unlike(known[0], (node, kind), place)
-    return known[0][1] if known else Type.unknown
-
-
-def _a(kind: Type) -> str:
-    return kind if kind in (Type.text, Type.unknown) else f"a {'truth value' if kind is Type.boolean else kind}"
-
-
-def _place(node: Expression) -> Place:
-    """The place of the leftmost thing in ``node``."""
-    return min((inner.place for inner in walk(node) if inner.place.snippet), default=node.place, key=_order)
-
-
-def _order(place: Place) -> tuple[int, int]:
-    return place.line, place.column
-
-
-def _written(node: Expression) -> str:
-    if isinstance(node, Literal):
-        return node.place.snippet
-    if isinstance(node, Call):
-        return f"{node.function}(…)"
-    return str(node) if isinstance(node, Name) else "this"
 
 
 def _parents(schema: Schema, table: str) -> list[str]:

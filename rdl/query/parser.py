@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from rdl.clock import UNITS, to_datetime, to_us, unit_named
+from rdl.clock import UNITS, Span, to_datetime, to_us, unit_named
 from rdl.errors import ConfigError, QueryError, did_you_mean, nearest
 from rdl.query.expressions import (
     Arithmetic,
@@ -33,6 +34,8 @@ from rdl.query.tokens import Place, Token, TokenKind, refuse
 
 #: A whole number of more digits is read as a float, as engines do; nothing is counted that far.
 _MOST_DIGITS = 18
+#: No window is longer than the calendar.
+_MOST_DAYS = 3_650_000
 #: Tests before whose keyword NOT may stand.
 _NEGATED = tuple(test.words.split()[0] for test in TESTS if test.negated)
 
@@ -285,6 +288,9 @@ class Parser:
                 "empty-window", f"the window start {start} is not before its end {end}", start_at.place,
                 f"write {min(start, end)}, {max(start, end)}." if start != end else "the window is (start, end].",
             )  # fmt: skip
+        if max(abs(start or 0), abs(end)) * Span(1, unit).days > _MOST_DAYS:
+            message = f"a window of {max(abs(start or 0), abs(end))} {unit}s leaves the calendar"
+            raise refuse("endless-window", message, start_at.place, "-INF begins at the beginning of time.")
         return Call(function, (argument,), kept, start, end, unit, windowed=True, place=at.place)
 
     def _bound(self, *, infinite: bool = False) -> int | None:
@@ -302,6 +308,10 @@ class Parser:
     def integer(self, what: str) -> int:
         """The whole number at the next token (or the parameter that stands for one)."""
         token = self.peek()
+        if token.is_symbol("-") and self.peek(1).kind is TokenKind.number:
+            number = self.peek(1).place.snippet
+            place = replace(token.place, snippet=f"-{number}")
+            raise refuse("not-a-number", f"{what} is not below 0", place, instead=(number,))
         literal = self._value(what) if token.kind in (TokenKind.number, TokenKind.parameter) else None
         value = literal.value if isinstance(literal, Literal) else None
         if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 10**_MOST_DIGITS:
