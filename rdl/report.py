@@ -34,7 +34,8 @@ _NAMES = {
 }  # fmt: skip
 _LESS_IS_BETTER = {"log_loss", "brier", "mae", "rmse", "nmae"}
 #: The settings that ``rdl train`` takes; with any other than its default, Python is shown.
-_OPTIONS = {"regime": "--regime", "seed": "--seed", "device": "--device", "time_budget_min": "--time-budget"}
+_OPTIONS = {"regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
+            "device": "--device", "time_budget_min": "--time-budget"}  # fmt: skip
 #: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
 LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
 

@@ -246,6 +246,8 @@ def test_mistakes_in_a_task_are_placed(shop: Path, run: Path, tmp_path: Path) ->
     assert "positive" in refused("train", nothing, "--db", url, "--out", tmp_path / "run")
     assert "exists" in refused("train", CHURN, "--db", url, "--out", run)
     assert "regime" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--regime", "future")
+    assert "recent or uniform" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--sampling", "all")
+    assert "hashing" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--text-embedder", "magic")
     assert "no model" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--model", "gpt")
     ranking = "PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 5 FOR EACH users.id"
     assert "recommendation" in refused("train", ranking, "--db", url, "--out", tmp_path / "run")

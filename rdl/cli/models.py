@@ -44,6 +44,10 @@ def train(
     schema: SchemaFile = None,
     regime: RegimeName = "seed-time",
     model: Annotated[str, typer.Option(help="The model: sage.")] = "sage",
+    sampling: Annotated[str, typer.Option(help="recent or uniform: which of many children are sampled.")] = "recent",
+    text_embedder: Annotated[
+        str, typer.Option(help="What reads texts: hashing, model2vec:NAME or sentence-transformers:NAME.")
+    ] = "hashing",
     seed: Annotated[int, typer.Option(help="The seed of every random number.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     time_budget: Annotated[float | None, typer.Option(help="Minutes of training, at most.")] = None,
@@ -64,7 +68,8 @@ def train(
     try:
         run = bound.fit(
             out=out, resume=resume, watch=watcher(quiet=quiet or as_json),
-            regime=regime, seed=seed, device=device, time_budget_min=time_budget,
+            regime=regime, sampling=sampling, text_embedder=text_embedder, seed=seed, device=device,
+            time_budget_min=time_budget,
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"Interrupted. Go on with the same command and --resume; {out} was not made.")
