@@ -195,6 +195,25 @@ def test_hidden_columns_are_never_read() -> None:
     assert not [name for name in found.column_names if "amount" in name or name == "age"]
 
 
+def test_a_key_that_is_asked_for_hidden_or_known_later_is_not_followed() -> None:
+    def parts(task: Task, reader: MemoryReader) -> str:
+        seeds = Seeds(np.arange(10), np.full(10, DAYS * US_PER_DAY), np.full(10, DAYS * US_PER_DAY))
+        asked = seeds if task.row_level else churn_seeds(2, DAYS)
+        return " ".join(features(reader, task, asked, DAYS).column_names)
+
+    assert "item.price" in parts(CLICK, database(2))
+    named = parts(replace(CLICK, label_columns=frozenset({("orders", "item")})), database(2)).split(" ")
+    assert not [name for name in named if name.startswith("item.")], "the seed's own"
+    assert "item" in parts(CHURN, database(2))
+    assert "item" not in parts(replace(CHURN, hidden=frozenset({("orders", "item")})), database(2))
+    late = database(2)
+    orders = late.schema["orders"]
+    columns = tuple(replace(one, known_at="paid") if one.name == "item" else one for one in orders.columns)
+    tables = {**late.schema.tables, "orders": replace(orders, columns=columns)}
+    late.schema = replace(late.schema, tables=tables)
+    assert "item" not in parts(CHURN, late)
+
+
 def test_labels_that_the_task_hides_are_no_stream() -> None:
     seeds = Seeds(np.arange(10), np.arange(10) * US_PER_DAY, np.arange(10) * US_PER_DAY)
     labels = labels_of(seeds, np.arange(10.0))

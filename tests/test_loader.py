@@ -282,3 +282,13 @@ def test_a_hidden_key_is_no_edge(db: rdl.Database) -> None:
     (batch,) = loaders(task.definition, db.snapshot, task.labels, batch_size=100_000)["val"]
     assert ("orders", "item_id", "items") not in batch.edge_types
     assert ("orders", "user_id", "users") in batch.edge_types
+
+
+def test_a_key_that_is_known_later_is_no_edge(db: rdl.Database, tmp_path: Path) -> None:
+    """Edges have no time of their own: one that is drawn after its row would tell the future."""
+    (tmp_path / "late.toml").write_text('[tables.orders]\ncolumns.item_id = { known_at = "delivered_at" }\n')
+    late = rdl.connect(db.url, schema=tmp_path / "late.toml")
+    task = late.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
+    (batch,) = loaders(task.definition, late.snapshot, task.labels, batch_size=100_000)["val"]
+    assert ("orders", "item_id", "items") not in batch.edge_types
+    assert ("orders", "user_id", "users") in batch.edge_types

@@ -174,5 +174,11 @@ class Task:
         return tuple(relation for relation in schema.relations_from(self.entity) if own & set(relation.key))
 
     def closed_keys(self, schema: Schema) -> tuple[Relation, ...]:
-        """The foreign keys with a column that is never an input: nothing leads over them."""
-        return tuple(r for r in schema.relations if {(r.child, column) for column in r.key} & self.hidden)
+        """The foreign keys with a column that is never an input, or that became known later than its row: nothing leads
+        over them, as edges have no time of their own."""
+
+        def is_closed(relation: Relation) -> bool:
+            child = schema[relation.child]
+            return any((child.name, name) in self.hidden or child.told_by(child[name]) for name in relation.key)
+
+        return tuple(filter(is_closed, schema.relations))
