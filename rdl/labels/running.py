@@ -67,14 +67,24 @@ def run_at(snapshot: Snapshot, sql: str, task: Task, anchors: Sequence[int]) -> 
     with _running(snapshot) as connection:
         relation = connection.sql(sql)
         if task.candidates is not None:
-            batches = relation.to_arrow_reader(BATCH)
-            entity, n, lists = gather(batches, entities, len(anchors), snapshot.num_rows[task.candidates])
+            entity, n, lists = gather(batches(relation), entities, len(anchors), snapshot.num_rows[task.candidates])
             return entity, times[n], pa.chunked_array([lists])
         found: pa.Table = relation.to_arrow_table()
     entity, n = (found[column].cast(pa.int64()).to_numpy() for column in ("entity", "n"))
     if (order := in_order(entity, n, entities)) is None:
         return entity, times[n], found["target"]
     return entity[order], times[n[order]], found["target"].take(pa.array(order))
+
+
+def batches(relation: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
+    """The rows of ``relation`` as they are found, never all of them at once. Raises duckdb.Error."""
+    try:
+        yield from relation.to_arrow_reader(BATCH)
+    except OSError as error:  # what DuckDB says once the first rows are there, as Arrow tells it
+        kinds = {"Out of Memory": duckdb.OutOfMemoryException, "Out of Range": duckdb.OutOfRangeException,
+                 "Conversion": duckdb.ConversionException}  # fmt: skip
+        kind = next((kind for words, kind in kinds.items() if str(error).startswith(words)), duckdb.Error)
+        raise kind(str(error)) from error
 
 
 @contextmanager

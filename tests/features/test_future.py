@@ -163,8 +163,9 @@ def with_another_future(snapshot: Snapshot, cut_us: int, rng: np.random.Generato
 
 @pytest.mark.parametrize(("name", "moves"), [("f1", True), ("mind_5k", True), ("ml_100k", False)])
 def test_another_future_of_a_real_database_changes_nothing(
-    name: str, moves: bool, shared_data: Path, tmp_path: Path
+    name: str, moves: bool, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where no schema file takes an input away
     before, rng = rdl.connect(f"sqlite:///{shared_data / name}.sqlite").snapshot, np.random.default_rng(0)
     times = np.concatenate([before.time(table) for table in before.schema.tables])
     times = times[(times != ALWAYS) & (times != NEVER)]

@@ -67,3 +67,19 @@ def test_labels_that_do_not_fit_are_the_same(asked: str, shop: Snapshot, monkeyp
     for name in ("entity", "time", "indptr"):
         np.testing.assert_array_equal(getattr(spilt.table, name), getattr(whole.table, name))
     np.testing.assert_allclose(spilt.table.target, whole.table.target, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("CAST(IF(n < 4000000, '1', 'x') AS INTEGER)", duckdb.ConversionException),
+        ("CAST(127 AS TINYINT) + CAST(n // 4000000 AS TINYINT)", duckdb.OutOfRangeException),
+        ("IF(n < 4000000, 'x', error('y'))", duckdb.Error),
+    ],
+)
+def test_what_fails_after_the_first_rows_is_told_as_what_fails_at_once(value: str, kind: type[duckdb.Error]) -> None:
+    with duckdb.connect() as connection:
+        found = running.batches(connection.sql(f"SELECT {value} AS found FROM range(5000000) r(n)"))
+        assert next(found).num_rows
+        with pytest.raises(kind):
+            list(found)

@@ -50,7 +50,7 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 def _one_select(sql: str) -> list[dict[str, Any]]:
     """The nodes of ``sql``, which is one SELECT; DuckDB tells by its own parser."""
-    (told,) = duckdb.execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("",)
+    ((told,),) = duckdb.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
     parsed = json.loads(told)
     assert not parsed["error"], (sql, parsed)
     (statement,) = parsed["statements"]
