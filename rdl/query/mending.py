@@ -14,7 +14,7 @@ from rdl.query.habits import FOREIGN, SHORT_UNITS
 from rdl.query.tokens import Token, TokenKind, tokenize
 
 #: How many changes one after another are tried, and how many queries are read in all.
-MOST_CHANGES, MOST_READ = 3, 20
+MOST_CHANGES, MOST_READ = 3, 12
 #: Longer queries are not mended: nobody waits for that.
 LONGEST = 1_000
 
