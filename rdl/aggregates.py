@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from rdl import clock
 from rdl.cells import Cells, Codes32, Floats, days_between, gather
+from rdl.query.expressions import ColumnRef, walk
 from rdl.query.task import Task, TaskTable
 from rdl.ranges import ALL, Codes, Fit, Frame, Numbers, Ranges, fit
 from rdl.schema import Column, Relation, Stype, TimePath
@@ -68,10 +69,18 @@ def window_features(
     return _Builder(task, snapshot, seeds, fitted_at_us, labels).build(most_columns)
 
 
-def closing_times(task: Task, labels: TaskTable) -> clock.Times:
-    """When each label of ``labels`` was known ``[n]``: at the end of its window; with its row in a row-level task."""
+def closing_times(task: Task, labels: TaskTable, snapshot: Snapshot) -> clock.Times:
+    """When each label of ``labels`` was known ``[n]``: at the end of its window; with its row in a row-level task, or
+    when the columns of that row that it is read from were. NEVER where it reads other rows' columns that are known
+    later than their row: nobody says when the last of them was."""
+    read = {(node.table, node.column) for node in walk(task.target) if isinstance(node, ColumnRef)} | task.label_columns
+    late = {cell for cell in read if snapshot.schema[cell[0]].told_by(snapshot.schema[cell[0]][cell[1]])}
+    if late - task.label_columns:
+        return np.full(len(labels), clock.NEVER)
     if task.row_level or task.horizon is None:
-        return labels.time
+        cells = Cells(task, snapshot, clock.NEVER)
+        known = (cells.known(table, snapshot.schema[table][column])[labels.entity] for table, column in late)
+        return np.asarray(np.maximum.reduce([labels.time, *known]))
     anchors, place = np.unique(labels.time, return_inverse=True)
     closed = np.array([task.horizon.after(int(anchor)) for anchor in anchors], np.int64)
     return closed[place]
@@ -184,7 +193,7 @@ class _Builder:
             owner: npt.NDArray[np.integer] = self.labels.entity
             for relation in origin.path:
                 owner = gather(self.snapshot.parent(relation), owner, -1)
-            known = closing_times(self.task, self.labels)
+            known = closing_times(self.task, self.labels, self.snapshot)
             yield _Stream(origin, f"{origin.label}label", "", owner, known, ())
         for relation in self.children_of(origin.table):
             child, times = relation.child, self.snapshot.time(relation.child)
@@ -230,9 +239,11 @@ class _Builder:
         yield from _calendar(self.seeds)
         entity = _Origin("", self.task.entity, self.seeds.rows, 0)
         for origin in (entity, *self.parents):
-            cut = self.seeds.time if self.task.row_level and origin is entity else self.seeds.cut
+            with_row = self.seeds.time if self.task.row_level and origin is entity else self.seeds.cut
             stypes = (Stype.numerical, Stype.categorical, Stype.timestamp)
             for column in self.cells.inputs(origin.table, stypes, masked=True):
+                # What came to be known at the very time of a row-level seed is not older than it.
+                cut = self.cut if self.schema[origin.table].told_by(column) else with_row
                 known = gather(self.cells.known(origin.table, column), origin.rows, clock.NEVER)
                 rows = np.where(known <= cut, origin.rows, -1)
                 if column.stype is Stype.timestamp:

@@ -95,9 +95,10 @@ def fit_baselines(
 def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) -> Floats:
     """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none.
 
-    A label is known once its window has closed: time + horizon ≤ cut. The rows of a row-level task have one label
-    each: there it is that of the newest strictly older row of the same parent over the table's first foreign key (the
-    user's last click), NaN throughout where the label columns are hidden or the table has no foreign key.
+    A label is known once its window has closed (:func:`rdl.aggregates.closing_times`): time + horizon ≤ cut. The rows
+    of a row-level task have one label each: there it is that of the newest strictly older row of the same parent over
+    the table's first foreign key (the user's last click), NaN throughout where the label columns are hidden or the
+    table has no foreign key.
     """
     found = np.full(len(table), np.nan)
     owner = table.entity
@@ -110,7 +111,7 @@ def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) ->
         owner = snapshot.parent(relations[0])[table.entity].astype(np.int64)
         cuts = np.minimum(cuts, table.time - 1)
     labelled = np.where(np.isfinite(table.target), owner, -1)
-    newest = Ranges(labelled, closing_times(task, table), owner, cuts).newest()
+    newest = Ranges(labelled, closing_times(task, table, snapshot), owner, cuts).newest()
     found[newest >= 0] = table.target[newest[newest >= 0]]
     return found
 

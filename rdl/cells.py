@@ -49,6 +49,14 @@ class Cells:
         told_by = column and self.snapshot.schema[table].told_by(column)
         return np.maximum(times, self.instants(table, told_by)) if told_by else times
 
+    def readable(
+        self, table: str, column: Column, rows: npt.NDArray[np.integer], time: clock.Times
+    ) -> npt.NDArray[np.bool_]:
+        """Whether each seed at ``time`` µs may read the cell of its row of ``rows``, -1 for none: it was known by then;
+        before then, where the task is row-level and the column is known later than its row."""
+        late = self.task.row_level and self.snapshot.schema[table].told_by(column) is not None
+        return (rows >= 0) & (gather(self.known(table, column), rows, clock.NEVER) <= time - int(late))
+
     def instants(self, table: str, column: str) -> clock.Times:
         """A column of times in µs, NEVER where NULL."""
         return as_times(self.snapshot.arrow(table)[column])

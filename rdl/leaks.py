@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rdl import clock
 from rdl.cells import Cells, gather
 from rdl.columns import as_numbers
 from rdl.query.expressions import ColumnRef, walk
@@ -120,9 +119,7 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
             if origin.newest and (origin.table, column.name) in read:
                 continue
             looked += 1
-            readable = (origin.rows >= 0) & (
-                gather(cells.known(origin.table, column), origin.rows, clock.NEVER) <= chosen.time
-            )
+            readable = cells.readable(origin.table, column, origin.rows, chosen.time)
             codes = codes_of(snapshot, origin.table, column, np.where(readable, origin.rows, -1))
             explained = explain(kind, target, codes, halves)
             if explained >= 1 - LEFT:

@@ -145,7 +145,7 @@ def hetero_data(
     data, none = HeteroData(), torch.empty(0, dtype=torch.int64, device=subgraph.seeds.row.device)
     for table, columns in packed.items():
         rows, seed = subgraph.rows.get(table, none), subgraph.seed.get(table, none)
-        time, cut = subgraph.seeds.time[seed], subgraph.seeds.cut[seed]
+        time, cut = subgraph.seeds.time[seed], subgraph.seeds.late_cut[seed]
         unread = columns.unread(rows, time, cut, (labels or {}).get(table, ()))
         nodes = data[table]
         nodes.num_nodes, nodes.n_id, nodes.batch = len(rows), rows, seed

@@ -59,7 +59,7 @@ class RelationalModel(nn.Module):
         rows, seed = subgraph.rows[table], subgraph.seed[table]
         seed_time = subgraph.seeds.time[seed]
         gaps_us, known = gaps(seed_time, features.times[rows])
-        unread = features.unread(rows, seed_time, subgraph.seeds.cut[seed], self._masked.get(table, ()))
+        unread = features.unread(rows, seed_time, subgraph.seeds.late_cut[seed], self._masked.get(table, ()))
         state = rows
         for number, (columns, hide) in enumerate(unread, start=1):
             state = state * 2 + hide

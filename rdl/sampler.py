@@ -49,6 +49,11 @@ class Seeds:
     def __len__(self) -> int:
         return len(self.row)
 
+    @property
+    def late_cut(self) -> Tensor:
+        """The newest time int64 ``[S]`` at which a late column may have become known: what is strictly older."""
+        return self.cut - int(self.strictly)
+
     def take(self, which: Tensor | slice) -> Seeds:
         """The seeds numbered ``which``, in that order."""
         return replace(self, row=self.row[which], time=self.time[which], cut=self.cut[which])

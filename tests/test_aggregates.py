@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdl.aggregates import MOST_COLUMNS, Seeds, closing_times, window_features
-from rdl.clock import US_PER_DAY, Span
+from rdl.clock import NEVER, US_PER_DAY, Span
+from rdl.query.expressions import Aggregate, ColumnRef
 from rdl.query.task import Kind, Task, TaskTable
 from rdl.schema import Table
 from tests.memory import MemoryReader
@@ -238,5 +239,36 @@ def test_a_timeless_row_level_table_never_shows_its_label() -> None:
 @pytest.mark.parametrize(("horizon", "days"), [(Span(5), 5), (Span(1, "week"), 7)])
 def test_labels_are_known_when_their_window_closes(horizon: Span, days: int) -> None:
     labels = labels_of(churn_seeds(1, DAYS), np.zeros(12))
-    assert (closing_times(replace(CHURN, horizon=horizon), labels) - labels.time == days * US_PER_DAY).all()
-    assert np.array_equal(closing_times(CLICK, labels), labels.time)
+    with TemporaryDirectory() as folder:
+        snapshot = database(1).snapshot(Path(folder) / "snapshot")
+        assert (
+            closing_times(replace(CHURN, horizon=horizon), labels, snapshot) - labels.time == days * US_PER_DAY
+        ).all()
+        assert np.array_equal(closing_times(CLICK, labels, snapshot), labels.time)
+
+
+def test_labels_of_late_columns_are_known_when_these_are() -> None:
+    fee = ColumnRef((), "orders", "fee")  # which is known when the order is paid
+    labels = labels_of(Seeds(np.arange(9), np.zeros(9, np.int64), np.zeros(9, np.int64)), np.zeros(9))
+    with TemporaryDirectory() as folder:
+        snapshot = database(1).snapshot(Path(folder) / "snapshot")
+        asked = replace(CLICK, target=fee, label_columns=frozenset({("orders", "fee")}))
+        labels = replace(labels, time=snapshot.time("orders")[:9])
+        paid = snapshot.arrow("orders")["paid"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()[:9]
+        assert np.array_equal(closing_times(asked, labels, snapshot), np.maximum(paid, labels.time))
+        assert (paid > labels.time).any()
+        window = Aggregate("SUM", "orders", (), fee, None, Span(0), Span(5))
+        assert (closing_times(replace(CHURN, target=window), labels, snapshot) == NEVER).all()
+
+
+def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_not_read() -> None:
+    reader = database(1)
+    with TemporaryDirectory() as folder:
+        snapshot = reader.snapshot(Path(folder) / "snapshot")
+        own = snapshot.time("orders")
+        paid = snapshot.arrow("orders")["paid"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+        rows = np.flatnonzero(paid == own)
+        assert len(rows)
+        seeds = Seeds(rows, own[rows], own[rows])
+        found = window_features(CLICK, snapshot, seeds, fitted_at_us=DAYS * US_PER_DAY)
+    assert np.isnan(found["fee"].to_numpy()).all()

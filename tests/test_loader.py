@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch_frame import stype
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import HeteroConv, SAGEConv
 
 import rdl
 from rdl import features
 from rdl.clock import NEVER, US_PER_DAY
+from rdl.columns import MASKED
 from rdl.config import Sampling
 from rdl.convs import Aggregate, HeteroSAGE
 from rdl.features import Features, seasons
@@ -292,3 +295,21 @@ def test_a_key_that_is_known_later_is_no_edge(db: rdl.Database, tmp_path: Path) 
     (batch,) = loaders(task.definition, late.snapshot, task.labels, batch_size=100_000)["val"]
     assert ("orders", "item_id", "items") not in batch.edge_types
     assert ("orders", "user_id", "users") in batch.edge_types
+
+
+def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_masked(tmp_path: Path) -> None:
+    """As other rows must be strictly older than such a seed, so must the time be at which a column became known."""
+    path = tmp_path / "shop.duckdb"
+    build_shop(path, scale=0.05)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE orders SET delivered_at = created_at")
+    (tmp_path / "shop.toml").write_text('[tables.orders]\ncolumns.status = { known_at = "delivered_at" }\n')
+    db = rdl.connect(f"duckdb:///{path}", schema=tmp_path / "shop.toml")
+    task = db.task("PREDICT orders.amount FOR EACH orders")
+    (batch,) = loaders(task.definition, db.snapshot, task.labels, batch_size=100_000)["val"]
+    orders = batch["orders"]
+    codes = orders.tf.feat_dict[stype.categorical][:, orders.tf.col_names_dict[stype.categorical].index("status")]
+    assert (codes[: orders.batch_size] == MASKED).all()
+    older = torch.from_numpy(db.snapshot.time("orders")[orders.n_id.numpy()]) < orders.seed_time[orders.batch]
+    assert older.any()
+    assert not (codes[older] == MASKED).any()

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rdl import clock
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked
 from rdl.cells import Cells, gather
@@ -90,7 +89,7 @@ def _own_columns(
     """The input columns of the seeds' own rows as numbers or codes, and where they were known at the seed's time."""
     cells = Cells(task, snapshot, fitted_at_us)
     for column in cells.inputs(task.entity, (Stype.numerical, Stype.categorical), masked=True):
-        known = gather(cells.known(task.entity, column), table.entity, clock.NEVER) <= table.time
+        known = cells.readable(task.entity, column, table.entity, table.time)
         if column.stype is Stype.numerical:
             values = gather(as_numbers(snapshot.arrow(task.entity)[column.name]), table.entity, np.nan)
             yield column, TaskKind.regression, values, known & np.isfinite(values)

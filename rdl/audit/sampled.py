@@ -96,7 +96,7 @@ def _other_rows(seen: Subgraph, left: Subgraph, name: str) -> float:
 def _cells(part: Features, graph: Subgraph, name: str, labels: set[str]) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """The cells of the sampled rows ``[nodes, …]`` by column and how it is read; a masked time is NEVER."""
     rows, seed = graph.rows[name], graph.seed[name]
-    unread = part.unread(rows, graph.seeds.time[seed], graph.seeds.cut[seed], labels)
+    unread = part.unread(rows, graph.seeds.time[seed], graph.seeds.late_cut[seed], labels)
     frame = part.frame(rows, unread)
     cells = frame.feat_dict if frame is not None else {}
     for kind, names in part.names.items():
@@ -141,7 +141,7 @@ def _texts(
         changed = _unlike(*both)
         if (told_by := table.told_by(table[column])) is not None:
             known = micros(whole.arrow(name)[told_by])[rows]
-            changed &= known <= graph.seeds.cut[seed].numpy()
+            changed &= known <= graph.seeds.late_cut[seed].numpy()
         if changed.any():
             yield Difference(name, column, "its text", _share(torch.from_numpy(changed), graph, name))
 
