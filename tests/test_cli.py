@@ -157,6 +157,8 @@ def test_an_export_is_read_again_with_the_same_labels(shop: Path, tmp_path: Path
     assert found["tasks"]["churn"] == parsed("plan", CHURN, "--db", f"duckdb:///{shop}")["rows"]
     assert parsed("plan", "churn", "--db", f"relbench:{out}")["rows"] == found["tasks"]["churn"]
     assert "exists" in refused("export", f"churn={CHURN}", "--db", f"duckdb:///{shop}", "--out", out)
+    given = ("--db", f"duckdb:///{shop}", "--out", tmp_path / "other", "--param", "days=3")
+    assert "no task has a parameter" in refused("export", f"churn={CHURN}", *given)
     assert "--param" in refused("export", "PREDICT :x FOR EACH users", "--db", f"duckdb:///{shop}", "--out", out)
 
 

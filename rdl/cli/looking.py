@@ -185,10 +185,13 @@ def export(
 
     values = parameters(param)
     data = connect(db, schema, views=views, refresh=refresh)
-    asked = {}
+    asked, unused = {}, set(values)
     for name, task in named(tasks or ()).items():
         own = parameters_of(task) if values else frozenset()  # a value may be of one of the tasks only
+        unused -= own
         asked[name] = data.task(task, parameters={key: value for key, value in values.items() if key in own})
+    if unused:
+        raise ConfigError(f"--param {min(unused)}: no task has a parameter of that name", hint="leave it out.")
     found = extract(data, quiet=quiet or as_json).to_relbench(out, asked, val=val, test=test)
     if as_json:
         print_json({"out": str(out), "tables": found.tables, "tasks": found.tasks})
