@@ -30,17 +30,14 @@ class Cells:
     def __init__(self, task: Task, snapshot: Snapshot, fitted_at_us: int) -> None:
         self.task, self.snapshot, self.fitted_at_us = task, snapshot, fitted_at_us
         self._codes: dict[tuple[str, str], Codes32] = {}
-        self._keys = {(relation.child, name) for relation in snapshot.schema.relations for name in relation.key} | {
-            (table.name, name) for table in snapshot.schema.tables.values() for name in table.primary_key
-        }
 
     def inputs(self, table: str, stypes: tuple[Stype, ...], *, masked: bool) -> Iterator[Column]:
-        """The columns that may be read of the table; without the label's where ``masked``."""
+        """The inputs of the table that the task does not hide; without the label's where ``masked``."""
         timeless = self.snapshot.schema[table].time is None
-        for column in self.snapshot.schema[table].columns:
+        for column in self.snapshot.schema.inputs(table):
             cell = (table, column.name)
             label = cell in self.task.label_columns and (masked or (self.task.row_level and timeless))
-            if column.stype in stypes and not (label or cell in self._keys or cell in self.task.hidden):
+            if column.stype in stypes and not (label or cell in self.task.hidden):
                 yield column
 
     def known(self, table: str, column: Column | None = None) -> clock.Times:

@@ -195,6 +195,18 @@ class Schema:
         keys = ["+".join(relation.key) for relation in self.relations_from(child)]
         raise SchemaError(f"{child}.{'+'.join(key)} is not a foreign key", hint=did_you_mean("+".join(key), keys))
 
+    def inputs(self, table: str) -> tuple[Column, ...]:
+        """The columns of ``table`` that mean something beyond which row it is, so that a model may read them: no
+        identifier and nothing unsupported, no part of a foreign key, nothing that a foreign key refers to, and no
+        primary key of one column. What is left of a composite primary key, as the lap of a race or the line of an
+        order, is a value."""
+        keys = {name for relation in self.relations_from(table) for name in relation.key}
+        keys |= {name for relation in self.relations_to(table) for name in relation.referred}
+        if len(self[table].primary_key) == 1:
+            keys.update(self[table].primary_key)
+        useless = (Stype.identifier, Stype.unsupported)
+        return tuple(one for one in self[table].columns if one.stype not in useless and one.name not in keys)
+
     def time_relations(self, table: str) -> tuple[Relation, ...]:
         """The relations walked, in order, from ``table`` to the table that holds its time; empty where its own."""
         time, walked, at = self[table].time, [], table

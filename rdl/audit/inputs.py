@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rdl.audit.finding import Finding
 from rdl.problems import plural
 from rdl.query.task import Task
-from rdl.schema import Relation, Schema, Stype
+from rdl.schema import Relation, Schema
 
 #: As far as the baselines' aggregates reach: over two keys to parents, and from each to its children's children.
 HOPS = 4
@@ -39,20 +39,17 @@ class Inputs:
                         self.over[end] = (*self.over[table], relation)
                         found.append(end)
             frontier = found
-        self._keys = {(relation.child, name) for relation in schema.relations for name in relation.key} | {
-            (table.name, name) for table in schema.tables.values() for name in table.primary_key
+        self._read = {
+            (table, column.name)
+            for table in self.over
+            for column in schema.inputs(table)
+            if (table, column.name) not in task.hidden and schema[table].told_by(column) is None
         }
 
     def reads(self, table: str, column: str) -> bool:
-        """Whether a model reads the column as soon as its row is visible: it is within reach, has a meaning, is no key,
-        is not hidden, and nothing says that it is known later."""
-        found = self.schema[table][column]
-        return (
-            table in self.over
-            and found.stype not in (Stype.identifier, Stype.unsupported)
-            and (table, column) not in self.task.hidden | self._keys
-            and self.schema[table].told_by(found) is None
-        )
+        """Whether a model reads the column as soon as its row is visible: it is an input within reach, is not hidden,
+        and nothing says that it is known later."""
+        return (table, column) in self._read
 
     def is_label(self, table: str, column: str) -> bool:
         """Whether it is a column of a row-level label, read on older rows alone."""

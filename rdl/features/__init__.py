@@ -6,8 +6,8 @@ that looks at it.
 """
 
 from rdl.features.calendar import seasons
-from rdl.features.fitting import fit, inputs
+from rdl.features.fitting import fit
 from rdl.features.packing import Features, pack
 from rdl.features.statistics import Statistics
 
-__all__ = ["Features", "Statistics", "fit", "inputs", "pack", "seasons"]
+__all__ = ["Features", "Statistics", "fit", "pack", "seasons"]

@@ -15,7 +15,7 @@ from rdl.clock import ALWAYS, NEVER, Times
 from rdl.columns import Coded
 from rdl.embedders import HASHING
 from rdl.features.statistics import Centre, Statistics, Words
-from rdl.schema import Column, Schema, Stype, Table
+from rdl.schema import Column, Stype
 from rdl.snapshot import Snapshot
 
 #: A category seen fewer times than this at the training cut, or beyond the vocabulary's size, counts as unseen.
@@ -25,21 +25,6 @@ SEPARATORS = ("|", ";", "\t", ",")
 #: A column of numbers tells the time where its rank correlation with it is so high, in a sample of so many rows; in few
 #: rows it is looked for first.
 CLOCK_CORRELATION, MIN_ROWS_OF_A_CLOCK, ROWS_TO_TELL_A_CLOCK, FIRST_ROWS = 0.98, 30, 200_000, 5_000
-
-
-def inputs(schema: Schema, table: Table, hidden: Collection[tuple[str, str]]) -> list[Column]:
-    """The columns of ``table`` that a model may read: those with a meaning, less the hidden ones, the columns that
-    foreign keys are made of or refer to, and a primary key of one column."""
-    keys = {name for relation in schema.relations_from(table.name) for name in relation.key}
-    keys |= {name for relation in schema.relations_to(table.name) for name in relation.referred}
-    if len(table.primary_key) == 1:
-        keys |= set(table.primary_key)
-    useless = (Stype.identifier, Stype.unsupported)
-    return [
-        column
-        for column in table.columns
-        if column.stype not in useless and column.name not in keys and (table.name, column.name) not in hidden
-    ]
 
 
 def fit(
@@ -70,7 +55,9 @@ class _Fit:
     def run(self, hidden: Collection[tuple[str, str]], text_channels: int) -> Statistics:
         found: dict[Stype, dict[str, object]] = {stype: {} for stype in Stype}
         late: dict[str, tuple[str, ...]] = {}
-        for column in inputs(self.schema, self.table, hidden):
+        for column in self.schema.inputs(self.table.name):
+            if (self.table.name, column.name) in hidden:
+                continue
             told_by = self.table.told_by(column)
             values, times = self.known(column, told_by)
             fitted = _FITS[column.stype](values, times, told_by is not None)

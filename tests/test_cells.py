@@ -1,0 +1,77 @@
+"""Aggregates, tensors and the audit read the same columns; a part of a composite key is a value unless it is a key."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from rdl import features
+from rdl.audit.inputs import Inputs
+from rdl.cells import Cells
+from rdl.clock import NEVER
+from rdl.query import read_task
+from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
+from tests.query.memory import snapshot_of
+
+RACES = Table("races", (Column("id", Dtype.integer, Stype.identifier), Column("code", Dtype.integer, Stype.numerical),
+    Column("rounds", Dtype.integer, Stype.numerical)), ("id",))  # fmt: skip
+LAPS = Table("laps", (
+    Column("race", Dtype.integer, Stype.numerical), Column("lap", Dtype.integer, Stype.numerical),
+    Column("at", Dtype.timestamp, Stype.timestamp), Column("seconds", Dtype.float, Stype.numerical),
+), ("race", "lap"), TimePath("at"))  # fmt: skip
+STOPS = Table("stops", (
+    Column("race", Dtype.integer, Stype.numerical), Column("lap", Dtype.integer, Stype.numerical),
+    Column("stop", Dtype.integer, Stype.numerical), Column("crew", Dtype.integer, Stype.numerical),
+), ("race", "lap", "stop"), TimePath("at", (("race", "lap"),)))  # fmt: skip
+CALLS = Table("calls", (Column("race_code", Dtype.integer, Stype.numerical),
+    Column("words", Dtype.integer, Stype.numerical)))  # fmt: skip
+
+
+def schema(*relations: Relation) -> Schema:
+    return Schema({table.name: table for table in (RACES, LAPS, STOPS, CALLS)}, relations)
+
+
+TO_RACES = Relation("laps", ("race",), "races", ("id",))
+TO_LAPS = Relation("stops", ("race", "lap"), "laps", ("race", "lap"))
+TO_CODES = Relation("calls", ("race_code",), "races", ("code",))
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [("races", ["rounds"]), ("laps", ["at", "seconds"]), ("stops", ["stop", "crew"]), ("calls", ["words"])],
+)
+def test_a_key_says_which_row_is_meant_and_the_rest_of_one_is_a_value(table: str, names: list[str]) -> None:
+    found = schema(TO_RACES, TO_LAPS, TO_CODES)
+    assert [column.name for column in found.inputs(table)] == names
+
+
+def test_a_lap_that_nothing_refers_to_is_a_value() -> None:
+    timeless = Table("stops", STOPS.columns, STOPS.primary_key)
+    keys = (TO_RACES, Relation("stops", ("race",), "races", ("id",)))
+    found = Schema({"races": RACES, "laps": LAPS, "stops": timeless}, keys)
+    assert [column.name for column in found.inputs("laps")] == ["lap", "at", "seconds"]
+    assert [column.name for column in found.inputs("stops")] == ["lap", "stop", "crew"]
+
+
+def test_tensors_aggregates_and_the_audit_read_the_same_columns() -> None:
+    found = Schema({"races": RACES, "laps": LAPS}, (TO_RACES,))
+    begin = dt.datetime(2024, 1, 1)
+    rows: dict[str, Any] = {
+        "races": [{"id": race, "code": race, "rounds": race % 7} for race in range(20)],
+        "laps": [
+            {"race": race, "lap": lap, "at": begin + dt.timedelta(days=race, minutes=lap), "seconds": lap * 1.5}
+            for race in range(20) for lap in range(9)
+        ],
+    }  # fmt: skip
+    task = read_task("PREDICT SUM(laps.seconds, 0, 2, days) FOR EACH races.id", found)
+    with snapshot_of(found, rows) as snapshot:
+        tensors = features.fit(snapshot, NEVER - 1)
+        cells, inputs = Cells(task, snapshot, NEVER - 1), Inputs(task, found)
+        for name, table in found.tables.items():
+            read = {column.name for column in cells.inputs(name, tuple(Stype), masked=False)}
+            assert read == {column.name for column in table.columns if inputs.reads(name, column.name)}
+            fitted = {column for columns in tensors[name].columns().values() for column in columns}
+            assert fitted == read
+        assert "lap" in tensors["laps"].numerical
