@@ -219,14 +219,16 @@ def graph(folder: Path, events: int) -> None:
     built, opened = costs["build"], costs["open"]
     print(
         f"| {events:,} | {built['links']:,} | {built['wall']:.1f} s | {built['cpu']:.1f} s | {size:.2f} GB | "
-        f"{1e3 * opened['wall']:.0f} ms | {built['anonymous']:.0f} MB | {opened['anonymous']:.0f} MB |",
+        f"{1e3 * opened['wall']:.0f} ms | {built['anonymous']:.0f} MB | {opened['anonymous']:.0f} MB | "
+        f"{built['peak']:,.0f} MB | {opened['peak']:,.0f} MB |",
         flush=True,
     )
 
 
 def measured(made: Path) -> dict[str, float]:
     """What building or opening the graph in this process costs; what it imports is loaded before. ``anonymous`` is the
-    most memory beyond what it began with that is no page of a file."""
+    most memory beyond what it began with that is no page of a file, ``peak`` the most that it had in all, with pages of
+    files and Python itself."""
     from threading import Event, Thread
 
     snapshot = open_snapshot(made)
@@ -244,13 +246,13 @@ def measured(made: Path) -> dict[str, float]:
     cost = {"wall": time.perf_counter() - started, "cpu": time.process_time() - spent, "links": links}
     over.set()
     watching.join()
-    return {**cost, "anonymous": max(most[0], resident()) - before}
+    return {**cost, "anonymous": max(most[0], resident()) - before, "peak": resident("VmHWM")}
 
 
-def resident() -> float:
-    """MB of this process's memory that are no pages of a file."""
+def resident(what: str = "RssAnon") -> float:
+    """MB of this process's memory: what is no page of a file, or as ``what`` names it in Linux's status of it."""
     status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")) / 1024
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(what)) / 1024
 
 
 def main() -> None:
@@ -265,8 +267,8 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measured(options.measure)))
         return
-    print("| events | links | built, wall | built, CPU | size | opened | memory to build | memory to open |")
-    print("|---" * 8 + "|")
+    print("| events | links | built, wall | built, CPU | size | opened | built in | opened in | peaks: build | open |")
+    print("|---" * 10 + "|")
     for events in (*options.events, *([options.largest] if options.largest else [])):
         graph(options.folder, events)
     sample(options.folder, options.events, options.rounds)
