@@ -62,7 +62,8 @@ def connect(
 ) -> Database:
     """The database at ``url``, reflected, with what it does not declare proposed and applied (``db.proposals``).
 
-    ``schema`` is a TOML file merged over that (default: ``schemas/<database>.toml`` here, where there is one).
+    ``schema`` is a TOML file merged over that (default: ``schemas/<database>.toml`` here, where there is one); where it
+    says ``infer = false`` it is merged over what the database declares, and nothing is proposed.
     ``tables`` and ``exclude`` pick tables; ``views`` are read beside them. With ``refresh``, only rows newer than the
     last snapshot's are taken where that can be told to be all (:func:`rdl.snapshot.load_or_build`). Raises
     DatabaseError and SchemaError.
@@ -96,7 +97,8 @@ class Database:
         formats = schema_file.read_formats(self.schema_file, self.declared) if self.schema_file else {}
         self._convert(formats)
         read = with_formats(self.declared, formats)
-        self.proposals = infer.propose(self.reader, read)
+        if not self.schema_file or schema_file.infers(self.schema_file):
+            self.proposals = infer.propose(self.reader, read)
         self.schema = infer.apply(read, self.proposals)
         if self.schema_file:
             self.schema = schema_file.read(self.schema_file, self.schema)

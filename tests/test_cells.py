@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from rdl import features
 from rdl.audit.inputs import Inputs
 from rdl.cells import Cells
-from rdl.clock import NEVER
+from rdl.clock import NEVER, to_us
 from rdl.query import read_task
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
 from tests.query.memory import snapshot_of
@@ -75,3 +76,26 @@ def test_tensors_aggregates_and_the_audit_read_the_same_columns() -> None:
             fitted = {column for columns in tensors[name].columns().values() for column in columns}
             assert fitted == read
         assert "lap" in tensors["laps"].numerical
+
+
+def test_what_does_not_vary_by_the_cut_is_no_input() -> None:
+    names = ("same", "null", "begins", "late", "never", "value")
+    columns = tuple(Column(name, Dtype.float, Stype.numerical) for name in names)
+    late = tuple(replace(one, known_at="told" if one.name in ("late", "never") else None) for one in columns)
+    times = (Column("at", Dtype.timestamp, Stype.timestamp), Column("told", Dtype.timestamp, Stype.timestamp))
+    found = Schema({"laps": Table("laps", (*late, *times), (), TimePath("at"))})
+    begin = dt.datetime(2024, 1, 1)
+    rows = [
+        {"same": 1.0, "null": None, "begins": None if day < 60 else float(day), "late": 2.0,
+         "never": None if day < 60 else 1.0, "value": float(day * 7 % 11), "at": begin + dt.timedelta(days=day),
+         "told": begin + dt.timedelta(days=day + 1)}
+        for day in range(90)
+    ]  # fmt: skip
+    cut = to_us(begin + dt.timedelta(days=50))
+    task = read_task("PREDICT laps.value FOR EACH laps", found)
+    with snapshot_of(found, {"laps": rows}) as snapshot:
+        cells = Cells(task, snapshot, cut)
+        read = {column.name for column in cells.inputs("laps", tuple(Stype), masked=False)}
+        assert read == {"late", "value", "at", "told"}
+        fitted = features.fit(snapshot, cut)["laps"].columns()
+        assert {column for columns in fitted.values() for column in columns} == read

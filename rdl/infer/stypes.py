@@ -49,13 +49,14 @@ class _Content:
 def stypes(schema: Schema, sample: Sample) -> list[Proposal]:
     """A semantic type for each column whose content says another one than its storage type does.
 
-    The content is that of the sampled rows: a table's first, in the engine's order.
+    The content is that of the sampled rows: a table's first, in the engine's order, whenever they came to be. A column
+    in which nothing varies has a meaning too: whether it says anything is told where statistics are fitted, at the cut.
     """
     proposals = []
     for table in schema.tables.values():
         contents = _contents(table, sample)
         for column in table.columns:
-            found = _stype(schema, table, column, contents.get(column.name), sample)
+            found = _stype(schema, table, column, contents.get(column.name))
             if found and found[0] != column.stype:
                 rows = sample.rows(table.name).num_rows
                 said = found[1] + ("" if sample.is_whole(table.name) else f" (of the first {rows:,} rows)")
@@ -63,9 +64,7 @@ def stypes(schema: Schema, sample: Sample) -> list[Proposal]:
     return proposals
 
 
-def _stype(
-    schema: Schema, table: Table, column: Column, content: _Content | None, sample: Sample
-) -> tuple[Stype, str] | None:
+def _stype(schema: Schema, table: Table, column: Column, content: _Content | None) -> tuple[Stype, str] | None:
     """The semantic type of a column and why; None where its storage type says enough."""
     if table.primary_key == (column.name,):
         return Stype.identifier, "the primary key"
@@ -73,17 +72,14 @@ def _stype(
         return Stype.identifier, "a foreign key"
     if content is None or content.rows == 0:
         return None
-    if sample.is_whole(table.name) and content.distinct <= 1 and content.rows > 1:
-        if content.filled == 0:
-            return Stype.unsupported, "always NULL"
-        if content.filled == content.rows:
-            return Stype.unsupported, "always the same"
     if column.dtype == Dtype.boolean:
         return Stype.categorical, "true or false"
     if column.dtype in _NUMBERS:
         return _number(column, content)
     if column.dtype == Dtype.text:
         return _text(column, content)
+    if column.dtype in (Dtype.date, Dtype.timestamp):
+        return Stype.timestamp, "a time within a key"  # others are timestamps as they stand
     return None
 
 
