@@ -1,7 +1,9 @@
 """Columns that tell the label too well: one of them alone, read when the seed is asked about, nearly says the answer.
 
 A column is judged by what it says of entities it was not fitted on: these are halved at random, each value of the
-column gets the mean label (the commonest class) of one half, and is held against the labels of the other.
+column gets the mean label of one half, and is held against the labels of the other. Numbers are judged by their ranks,
+so that neither a few huge ones nor their absence hides a copy; of classes, and of what lists hold, the commonest are
+told from all others one by one.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.stats import rankdata
 
 from rdl.cells import Cells, gather
 from rdl.columns import as_numbers
@@ -29,6 +32,8 @@ SEEDS, ENOUGH = 50_000, 200
 LEFT = 0.2
 #: Numbers of more different values are put into so many bins, and so many classes are looked at one by one.
 BINS, CLASSES = 64, 10
+#: What a constant gets wrong for fewer seeds of a half may be told by chance.
+FEW = 5
 #: So many of a row's own columns are looked at two by two, at most: those that explain most alone.
 PAIRED = 12
 
@@ -43,7 +48,8 @@ class Teller:
     """A column of ``table`` that alone explains the share ``explained`` of what a constant does not.
 
     ``over`` leads there from the entity: from child to parent, but for the last relation where ``newest`` says that it
-    is the newest child that tells. ``inputs`` says how many columns were judged with it.
+    is the newest child that tells. ``key`` is the foreign key that the column is a part of, where which row it leads to
+    tells.
     """
 
     table: str
@@ -51,9 +57,12 @@ class Teller:
     over: tuple[Relation, ...]
     explained: float
     newest: bool = False
+    key: Relation | None = None
 
     def __str__(self) -> str:
         keys = f", reached over {', '.join(map(str, self.over))}," if self.over else ""
+        if self.key is not None:
+            return f"which row {self.key} leads to{keys} tells the label almost alone ({self.explained:.1%} of it)"
         newest = f" of the newest {self.table}" if self.newest else ""
         return f"{self.table}.{self.column}{newest}{keys} tells the label almost alone ({self.explained:.1%} of it)"
 
@@ -78,6 +87,15 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be told of each seed: ``values`` float64 ``[seeds]`` each, one by one; ranks, or, where ``rounded``,
+    0 and 1."""
+
+    values: tuple[npt.NDArray[np.float64], ...]
+    rounded: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Origin:
     """For each seed a row of ``table``, -1 where it has none."""
 
@@ -88,70 +106,84 @@ class _Origin:
 
 
 def tellers(task: Task, table: TaskTable, snapshot: Snapshot) -> list[Teller]:
-    """The input columns of the entity and its parents that tell the labels of ``table`` too well alone, surest first.
-
-    Of binary, multiclass and regression tasks; of others none is looked for.
-    """
-    if task.kind not in (Kind.binary, Kind.multiclass, Kind.regression):
-        return []
+    """The inputs of the entity and its parents that tell the labels of ``table`` too well alone, surest first."""
     return list(judge(task, table, snapshot, far=False).tellers)
 
 
 def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True) -> Judged:
     """The columns that tell the labels of ``table`` too well alone, surest first, and how many were looked at.
 
-    Looked at are the input columns of the entity and its parents; where ``far``, those of their parents too, and of the
-    newest child of each of them that was known at the seed's time, less the columns that the target itself reads: that
-    what was goes on is no leak; and of the entity's own columns those that tell most, two by two. A forecast is judged
-    by the sum of its timeframes, a ranking where each seed has one row; of other lists, and of too few seeds, nothing
-    is looked at.
+    Looked at are the input columns of the entity and its parents, and which rows its own keys lead to; where ``far``,
+    the columns of their parents too, and of the newest child of each of them that was known at the seed's time, less
+    the columns that the target itself reads: that what was goes on is no leak; and of the entity's own columns those
+    that tell most, two by two. Of too few seeds nothing is looked at.
     """
     chosen = table.take(np.unique(np.linspace(0, len(table) - 1, min(len(table), SEEDS)).astype(np.int64)))
-    found = _target(task.kind, chosen)
-    if found is None or len(chosen) < ENOUGH:
+    if len(chosen) < ENOUGH:
         return Judged((), 0, 0)
-    kind, target = found
+    asked, halves = _asked(task.kind, chosen), halves_of(chosen.entity)
     cells, read = Cells(task, snapshot, table.val_cut), _read_by(task)
     looked, told, own = 0, list[Teller](), list[tuple[float, str, Codes]]()
-    halves = halves_of(chosen.entity)
-    for origin in _origins(task, chosen, snapshot, far=far):
+    for origin in _origins(task, chosen, cells, far=far):
         for column in cells.inputs(origin.table, _READ, masked=not origin.over or origin.table == task.entity):
             if origin.newest and (origin.table, column.name) in read:
                 continue
             looked += 1
             readable = cells.readable(origin.table, column, origin.rows, chosen.time)
             codes = codes_of(snapshot, origin.table, column, np.where(readable, origin.rows, -1))
-            explained = explain(kind, target, codes, halves)
+            explained = explain(asked, codes, halves)
             if explained >= 1 - LEFT:
                 told.append(Teller(origin.table, column.name, origin.over, explained, origin.newest))
             elif not origin.over:
                 own.append((explained, column.name, codes))
-    pairs = _pairs(kind, target, own, halves) if far else []
+        if len(origin.over) == 1 and not origin.newest:
+            looked += 1
+            (key,) = origin.over
+            _, rows = np.unique(origin.rows, return_inverse=True)
+            if (explained := explain(asked, rows, halves)) >= 1 - LEFT:
+                told.append(Teller(key.child, _own_part(key, snapshot), (), explained, key=key))
+    pairs = _pairs(asked, own, halves) if far else []
     surest = sorted(told, key=lambda teller: -teller.explained)
     return Judged(tuple(surest), looked, len(chosen), tuple(sorted(pairs, key=lambda pair: -pair.explained)))
 
 
-def _pairs(
-    kind: Kind, target: npt.NDArray[np.float64], own: list[tuple[float, str, Codes]], halves: tuple[Rows, Rows]
-) -> Iterator[Pair]:
+def _own_part(key: Relation, snapshot: Snapshot) -> str:
+    """A column of a key that is in no other key of its table, or the last one."""
+    others = {name for one in snapshot.schema.relations_from(key.child) if one != key for name in one.key}
+    return next((name for name in reversed(key.key) if name not in others), key.key[-1])
+
+
+def _pairs(asked: Asked, own: list[tuple[float, str, Codes]], halves: tuple[Rows, Rows]) -> Iterator[Pair]:
     """The pairs that tell the label, of the columns that say most of it."""
     best = sorted(own, key=lambda one: -one[0])[:PAIRED]
     for (_, first, codes), (_, second, others) in itertools.combinations(best, 2):
         _, both = np.unique(codes * (int(others.max()) + 1) + others, return_inverse=True)
-        explained = explain(kind, target, both, halves)
+        explained = explain(asked, both, halves)
         if explained >= 1 - LEFT:
             yield Pair((first, second), explained)
 
 
-def _target(kind: Kind, table: TaskTable) -> tuple[Kind, npt.NDArray[np.float64]] | None:
-    """The labels as one number or class a seed, and of which kind they then are; None where they are lists."""
+def _asked(kind: Kind, table: TaskTable) -> Asked:
+    """What the labels ask to be told: of a forecast, the sum of its timeframes and each of the first; of lists,
+    whether the commonest elements are in them."""
     if kind is Kind.forecast:
-        return Kind.regression, np.nansum(table.target, axis=1)
-    if table.indptr is None:
-        return kind, np.asarray(table.target, np.float64)
-    if len(table.target) == len(table) and (np.diff(table.indptr) == 1).all():
-        return Kind.multiclass, np.asarray(table.target, np.float64)
-    return None
+        return numbers(np.nansum(table.target, axis=1), *np.nan_to_num(table.target[:, :CLASSES]).T)
+    if kind is Kind.regression:
+        return numbers(np.asarray(table.target, np.float64))
+    values, of_value = np.unique(table.target, return_inverse=True)
+    commonest = np.argsort(-np.bincount(of_value, minlength=1), kind="stable")[:CLASSES]
+    if kind is Kind.binary:
+        commonest = commonest[:1]
+    owners = table.owners()
+    is_in = np.zeros((len(commonest), len(table)))
+    for place, number in enumerate(commonest if len(values) else ()):
+        is_in[place, owners[of_value == number]] = 1
+    return Asked(tuple(is_in), rounded=True)
+
+
+def numbers(*columns: npt.NDArray[np.float64]) -> Asked:
+    """Numbers to be told by their ranks."""
+    return Asked(tuple(rankdata(column) for column in columns), rounded=False)
 
 
 def _read_by(task: Task) -> set[tuple[str, str]]:
@@ -160,20 +192,21 @@ def _read_by(task: Task) -> set[tuple[str, str]]:
     return found | task.label_columns
 
 
-def _origins(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool) -> Iterator[_Origin]:
+def _origins(task: Task, table: TaskTable, cells: Cells, *, far: bool) -> Iterator[_Origin]:
     """The entity's own rows, and over each of its keys those of the parent; where ``far`` theirs too, and the newest
     child of each."""
-    schema = snapshot.schema
+    snapshot, schema = cells.snapshot, cells.snapshot.schema
 
     def parents(below: _Origin) -> list[_Origin]:
-        return [
-            _Origin(
-                relation.parent, (*below.over, relation),
-                gather(snapshot.parent(relation), below.rows, -1).astype(np.int64),
-            )
-            for relation in schema.relations_from(below.table)
-            if relation not in closed
-        ]  # fmt: skip
+        found = []
+        for relation in schema.relations_from(below.table):
+            if relation not in closed:
+                rows = gather(snapshot.parent(relation), below.rows, -1).astype(np.int64)
+                for name in relation.key:
+                    known = cells.readable(below.table, schema[below.table][name], below.rows, table.time)
+                    rows[~known] = -1
+                found.append(_Origin(relation.parent, (*below.over, relation), rows))
+        return found
 
     closed = (*task.label_keys(schema), *task.closed_keys(schema))
     entity = _Origin(task.entity, (), table.entity)
@@ -196,7 +229,9 @@ def codes_of(snapshot: Snapshot, table: str, column: Column, rows: Rows) -> Code
         return np.zeros(len(rows), np.int64)
     taken = snapshot.arrow(table)[column.name].take(pa.array(np.maximum(rows, 0)))
     codes = np.full(len(rows), 1, np.int64)
-    if pa.types.is_nested(taken.type) or column.stype in (Stype.text_embedded, Stype.embedding):
+    if pa.types.is_list(taken.type) or pa.types.is_large_list(taken.type):
+        codes = pc.list_value_length(taken).fill_null(-1).to_numpy().astype(np.int64).clip(-1, BINS) + 2
+    elif pa.types.is_nested(taken.type):
         codes[taken.is_valid().to_numpy()] = 2
     elif column.stype in (Stype.numerical, Stype.timestamp):
         values = as_numbers(pc.cast(taken, pa.int64()) if pa.types.is_timestamp(taken.type) else taken)
@@ -220,27 +255,20 @@ def halves_of(entity: Rows) -> tuple[Rows, Rows]:
     return np.flatnonzero(side[owner] == 0), np.flatnonzero(side[owner] == 1)
 
 
-def explain(
-    kind: Kind, target: npt.NDArray[np.float64], codes: Codes, halves: tuple[Rows, Rows] | None = None
-) -> float:
-    """The share of a constant's error on one half of the seeds that ``codes`` take away, fitted on the other half; of
-    several classes, in telling the one that is told best from all the others."""
+def explain(asked: Asked, codes: Codes, halves: tuple[Rows, Rows] | None = None) -> float:
+    """The share of a constant's error on one half of the seeds that ``codes`` take away, fitted on the other half: of
+    what is asked the part that is told best. 0 where there is nothing to tell."""
     fitted, judged = halves or halves_of(np.arange(len(codes)))
     size = int(codes.max()) + 1
     counts = np.bincount(codes[fitted], minlength=size)
 
-    def gain(value: npt.NDArray[np.float64], *, rounded: bool) -> float:
+    def gain(value: npt.NDArray[np.float64]) -> float:
         """How much better the mean of ``value`` by code guesses it than the mean of all, in squares."""
         overall = value[fitted].mean()
         means = np.where(counts > 0, np.bincount(codes[fitted], value[fitted], size) / np.maximum(counts, 1), overall)
-        if rounded:
+        if asked.rounded:
             means, overall = np.round(means), np.round(overall)
         before = np.square(value[judged] - overall).sum()
-        return float(1 - np.square(value[judged] - means[codes[judged]]).sum() / before) if before > 0 else 0.0
+        return float(1 - np.square(value[judged] - means[codes[judged]]).sum() / before) if before >= FEW else 0.0
 
-    if kind is Kind.regression:
-        with np.errstate(all="ignore"):  # squares of huge numbers
-            return float(np.nan_to_num(gain(target, rounded=False)))
-    classes, labels = np.unique(target, return_inverse=True)
-    commonest = np.argsort(-np.bincount(labels), kind="stable")[: 1 if len(classes) == 2 else CLASSES]
-    return max(gain((labels == number).astype(np.float64), rounded=True) for number in commonest)
+    return max(map(gain, asked.values), default=0.0)

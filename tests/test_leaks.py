@@ -83,7 +83,9 @@ def test_a_column_that_tells_the_label_is_found(column: str, told: Callable[...,
 
 def test_a_parents_column_and_a_number_to_predict() -> None:
     rows = _rows(2_000, lambda row, rng: {"late": row["station_id"] == 1, "delay": row["true"]})
-    assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == ["stations.closed"]
+    query = "PREDICT trains.late FOR EACH trains.id"
+    assert _found(query, SCHEMA, rows) == ["stations.closed", "trains.station_id"]
+    assert _found(f"{query} HIDE trains.station_id", SCHEMA, rows) == []
     twice = _rows(2_000, lambda row, rng: {"delay": row["true"], "refund": 2 * row["true"] + 1})
     assert _found("PREDICT trains.delay FOR EACH trains.id HIDE trains.late", SCHEMA, twice) == ["trains.refund"]
 
@@ -104,3 +106,39 @@ def test_too_few_seeds_say_nothing() -> None:
 def test_a_parent_without_rows_tells_nothing() -> None:
     rows = _rows(300) | {"stations": []}
     assert _found("PREDICT trains.late FOR EACH trains.id", SCHEMA, rows) == []
+
+
+def test_a_copy_of_numbers_that_few_rows_make_up_is_found() -> None:
+    rows = _rows(2_000, lambda row, rng: {"delay": 10 ** (rng.random() * 20)})
+    for row in rows["trains"]:
+        row["refund"] = row["delay"] * 3
+    assert _found("PREDICT trains.delay FOR EACH trains.id", SCHEMA, rows) == ["trains.refund"]
+
+
+def test_a_text_and_a_list_that_tell_the_label_are_found() -> None:
+    words = {True: "the train was late again and nobody knew", False: "the train left at the time that was announced"}
+    rows = _rows(2_000, lambda row, rng: {"remark": words[row["late"]]})
+    said = Table("trains", tuple(
+        replace(one, stype=Stype.text_embedded) if one.name == "remark" else one for one in TRAINS.columns
+    ), ("id",), TRAINS.time)  # fmt: skip
+    schema = Schema({"stations": STATIONS, "trains": said}, SCHEMA.relations)
+    assert _found("PREDICT trains.late FOR EACH trains.id", schema, rows) == ["trains.remark"]
+
+
+def test_lists_and_forecasts_are_told_part_by_part() -> None:
+    """Each station has a favourite remark, which stands in the list of what is written of it in the next days."""
+
+    def change(row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+        station = rng.randrange(100)
+        remark = ("snow", "leaves", "strike")[station % 3]
+        return {"station_id": station, "remark": remark, "delay": float(station % 5) + rng.random() / 10}
+
+    def stations(closed: Callable[[int], str]) -> list[dict[str, Any]]:
+        return [{"id": number, "closed": closed(number)} for number in range(100)]
+
+    rows = _rows(6_000, change)
+    lists = "PREDICT LIST_DISTINCT(trains.remark, 0, 30, days) CLASSIFY FOR EACH stations.id"
+    forecast = "PREDICT AVG(trains.delay, 0, 15, days) FORECAST 3 TIMEFRAMES FOR EACH stations.id"
+    for query, told in ((lists, lambda number: f"m{number % 3}"), (forecast, lambda number: f"m{number % 5}")):
+        assert _found(query, SCHEMA, rows | {"stations": stations(told)}) == ["stations.closed"]
+        assert _found(query, SCHEMA, rows | {"stations": stations(lambda number: f"m{number * 37 % 101 % 4}")}) == []

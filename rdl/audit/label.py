@@ -11,7 +11,7 @@ from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked
 from rdl.cells import Cells, gather
 from rdl.columns import as_numbers
-from rdl.leaks import ENOUGH, LEFT, SEEDS, Codes, Pair, Rows, Teller, codes_of, explain, halves_of, judge
+from rdl.leaks import ENOUGH, LEFT, SEEDS, Codes, Pair, Rows, Teller, codes_of, explain, halves_of, judge, numbers
 from rdl.problems import plural
 from rdl.query.task import Kind as TaskKind
 from rdl.query.task import Task, TaskTable
@@ -24,21 +24,24 @@ SURE = 0.01
 
 def telling(task: Task, table: TaskTable, snapshot: Snapshot) -> Checked:
     """The columns that tell the label almost alone, of the entity, its parents over one key or two, and the newest
-    child of each."""
+    child of each; and the entity's own keys, where which row they lead to tells it."""
     judged = judge(task, table, snapshot)
     if not judged.seeds:
-        why = f"only {plural(len(table), 'seed')}" if len(table) < ENOUGH else "labels are lists"
-        return Checked((), f"nothing: {why}")
+        return Checked((), f"nothing: only {plural(len(table), 'seed')}")
     findings = (*map(_told, judged.tellers), *_together(task.entity, judged.pairs))
     return Checked(findings, f"{plural(judged.columns, 'column')}, each alone, on {plural(judged.seeds, 'seed')}")
 
 
 def _told(teller: Teller) -> Finding:
-    over = f", over {', '.join(map(str, teller.over))}" if teller.over else ""
-    newest = f"its newest value{over}" if teller.newest else f"its value{over}"
-    evidence = f"{newest} alone explains {teller.explained:.1%} of what a constant does not, on entities it was not "
-    evidence += "fitted on"
+    share = f"explains {teller.explained:.1%} of what a constant does not, on entities it was not fitted on"
     severity = Severity.severe if teller.explained >= 1 - SURE else Severity.suspect
+    if teller.key is not None:
+        severity = Severity.suspect
+        evidence = f"which row of {teller.key.parent} it leads to {share}: it may be written with the label; "
+        evidence += "there is no leak where all that refer to one row have the same label, as older ones tell"
+    else:
+        over = f", over {', '.join(map(str, teller.over))}" if teller.over else ""
+        evidence = f"its {'newest ' if teller.newest else ''}value{over} alone {share}"
     return Finding(Kind.tells, teller.table, teller.column, severity, evidence, Fix.hide(teller.table, teller.column))
 
 
@@ -107,7 +110,7 @@ def _follows(kind: TaskKind, values: npt.NDArray[np.float64], label: Codes) -> f
     if len(values) < ENOUGH:
         return 0.0
     if kind is TaskKind.regression:
-        return explain(kind, values, label)
+        return explain(numbers(values), label)
     fitted, judged = halves_of(np.arange(len(values)))
     _, codes = np.unique(values, return_inverse=True)
     commonest = int(np.bincount(codes[fitted]).argmax())

@@ -14,6 +14,9 @@ CLICK = "PREDICT impressions.clicked FOR EACH impressions.id"
 AMOUNT = "PREDICT orders.amount FOR EACH orders.id"
 STARS = "PREDICT reviews.stars FOR EACH reviews.id"
 CHURN = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COUNT(orders.*, -90, 0, days) > 0"
+STATUSES = (
+    "PREDICT LIST_DISTINCT(orders.status, 0, 30, days) CLASSIFY FOR EACH users.id ASSUMING COUNT(orders.*, 0, 30, days) > 0"
+)
 ACTIVE = "PREDICT COUNT(orders.*, 0, 30, days) > 0 FOR EACH users.id"
 
 #: By name: the SQL that plants it, the schema file, the question, what is found, in which column, how grave.
@@ -40,7 +43,7 @@ LEAKS: dict[str, tuple[list[str], str, str, str, str, Severity]] = {
     "a copy on a child without a time": (
         ["CREATE TABLE bills (id INTEGER PRIMARY KEY, order_id INTEGER REFERENCES orders(id), total DOUBLE)",
          "INSERT INTO bills SELECT id, id, amount * 100 + 7 FROM orders"],
-        "[tables.bills]\ntime = false", AMOUNT, "tells", "bills.total", Severity.suspect,
+        "[tables.bills]\ntime = false", AMOUNT, "tells", "bills.total", Severity.severe,
     ),
     "what follows from the label": (
         ["ALTER TABLE reviews ADD COLUMN mood TEXT",
@@ -70,6 +73,20 @@ LEAKS: dict[str, tuple[list[str], str, str, str, str, Severity]] = {
         ["ALTER TABLE users ADD COLUMN total_orders INTEGER",
          "UPDATE users SET total_orders = (SELECT count(*) FROM orders o WHERE o.user_id = users.id)"],
         "", CHURN, "aggregate", "users.total_orders", Severity.severe,
+    ),
+    "a key that is written with the label": (
+        ["CREATE TABLE desks (id INTEGER PRIMARY KEY)", "INSERT INTO desks SELECT range FROM range(6)",
+         "ALTER TABLE impressions ADD COLUMN desk_id INTEGER",
+         "UPDATE impressions SET desk_id = id % 3 + CASE WHEN clicked THEN 3 ELSE 0 END"],
+        '[[relations]]\nchild = "impressions"\nkey = ["desk_id"]\nparent = "desks"',
+        CLICK, "tells", "impressions.desk_id", Severity.suspect,
+    ),
+    "a parent that tells what a list will hold": (
+        ["ALTER TABLE users ADD COLUMN habit TEXT",
+         "UPDATE users SET habit = 'h' || (id % 3)",
+         "UPDATE orders SET status = ['new', 'paid', 'sent'][1 + user_id % 3]"],
+        '[tables.orders]\ncolumns.status = {known_at = false}',
+        STATUSES, "tells", "users.habit", Severity.severe,
     ),
     "a time that was there before its row": (
         ["CREATE TABLE bills (id INTEGER PRIMARY KEY, order_id INTEGER REFERENCES orders(id), total DOUBLE)",
