@@ -36,7 +36,7 @@ def audit(task: Task, snapshot: Snapshot, *, listen: Callable[[str], None] = lam
         "columns that follow from the label": lambda: following(task, table, snapshot),
         "times later than their row": lambda: later(inputs, snapshot),
         "columns filled in later": lambda: filled_in(inputs, snapshot),
-        "sums of later rows": lambda: aggregated(inputs, snapshot),
+        "sums of later rows": lambda: aggregated(task, table, inputs, snapshot),
         "the future deleted": lambda: rebuilt(task, table, inputs, snapshot),
         "times of tables": lambda: times(task, table, inputs, snapshot),
     }

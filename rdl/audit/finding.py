@@ -31,6 +31,7 @@ class Kind(StrEnum):
     unborn = "not there yet"
     growing = "grows without a time"
     early = "older than its parent"
+    backdated = "written later than its time says"
     untimed = "without a time"
 
 

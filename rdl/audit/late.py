@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.audit.past import Past
-from rdl.infer.aggregates import denormalised
+from rdl.cells import gather
+from rdl.columns import as_numbers
+from rdl.infer.aggregates import denormalised, equal_share
 from rdl.infer.late import PLANNED
 from rdl.infer.outcomes import SEEN, outcomes
 from rdl.infer.sample import Sample
 from rdl.infer.times import time_words
 from rdl.problems import late_cells, percent, plural
-from rdl.schema import Schema, Stype
+from rdl.query.task import Kind as TaskKind
+from rdl.query.task import Task, TaskTable
+from rdl.schema import Relation, Schema, Stype
 from rdl.snapshot import Snapshot
 
 #: So many rows of a table are looked at where not all are needed.
@@ -58,15 +67,47 @@ def filled_in(inputs: Inputs, snapshot: Snapshot) -> Checked:
     return Checked(tuple(findings), f"the newest rows of {plural(len(timed), 'table')} against the older ones")
 
 
-def aggregated(inputs: Inputs, snapshot: Snapshot) -> Checked:
-    """The inputs that equal a number, sum, mean or extreme of rows that came later than their own."""
+def aggregated(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Checked:
+    """The inputs that equal a number, sum, mean or extreme of rows that came later than their own, or of the labels."""
     findings = []
     for proposal in denormalised(snapshot.schema, Sample(Past(snapshot), snapshot.schema, SAMPLE_ROWS)):
         if proposal.column is not None and inputs.reads(proposal.table, proposal.column):
-            fix = Fix.leave_out(proposal.table, proposal.column)
-            evidence = proposal.evidence
-            findings.append(Finding(Kind.aggregate, proposal.table, proposal.column, Severity.severe, evidence, fix))
+            findings.append(_total(proposal.table, proposal.column, proposal.evidence))
+    findings += _label_totals(task, table, inputs, snapshot)
     relations = [relation for relation in snapshot.schema.relations if relation.parent in inputs.over]
-    return Checked(
-        tuple(findings), f"numbers and times of parents against the children of {plural(len(relations), 'key')}"
-    )
+    looked = f"numbers and times of parents against the children of {plural(len(relations), 'key')}"
+    return Checked(tuple(findings), looked + (", and against the labels" if task.row_level else ""))
+
+
+def _total(table: str, column: str, evidence: str) -> Finding:
+    return Finding(Kind.aggregate, table, column, Severity.severe, evidence, Fix.leave_out(table, column))
+
+
+def _label_totals(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
+    """The numbers of what row-level seeds refer to, over one key or two, that are sums or means of their labels, those
+    to come included."""
+    if not task.row_level or task.kind not in (TaskKind.binary, TaskKind.regression):
+        return
+    label = np.asarray(table.target, np.float64)
+    walks: list[tuple[tuple[Relation, ...], npt.NDArray[np.int32]]] = [
+        ((one,), snapshot.parent(one)[table.entity]) for one in snapshot.schema.relations_from(task.entity)
+    ]
+    for over, rows in walks:
+        parent = over[-1].parent
+        if len(over) == 1:
+            further = snapshot.schema.relations_from(parent)
+            walks += [((*over, one), gather(snapshot.parent(one), rows, -1)) for one in further]
+        size, there = snapshot.num_rows[parent], rows >= 0
+        count = np.bincount(rows[there], minlength=size)
+        total = np.bincount(rows[there], label[there], size).astype(np.float64)
+        for column in snapshot.schema[parent].columns:
+            if column.stype is not Stype.numerical or not inputs.reads(parent, column.name):
+                continue
+            values = as_numbers(snapshot.arrow(parent)[column.name])
+            for what, found in (("sum", total), ("mean", total / np.maximum(count, 1))):
+                share = equal_share(values, found, count, slack=0.005 if what == "mean" else 1e-6)
+                if share is not None:
+                    evidence = f"equals the {what} of the labels of {task.entity} ({', '.join(map(str, over))}) in "
+                    evidence += f"{share:.1%} of rows, those that are still to be asked included"
+                    yield _total(parent, column.name, evidence)
+                    break

@@ -1,11 +1,12 @@
 """Tables whose times say too little: entities that are not there yet, tables that grow and have no time, rows without
-one, children older than what they refer to."""
+one, children older than what they refer to, rows written later than their time says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy.stats import spearmanr
 
@@ -24,13 +25,16 @@ from rdl.snapshot import Snapshot
 SHARE = 0.01
 #: Keys are numbered in order of arrival from this rank correlation with the first row that refers to them on.
 IN_ORDER, ENOUGH = 0.9, 50
+#: So many rows of a table are looked at, at most; of so many written one after the other the oldest counts, for one
+#: time that is wrong says nothing.
+ROWS, RUN = 500_000, 5
 
 
 def times(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Checked:
     """What the times of the tables within reach leave open."""
     findings = (
         *_unborn(task, table, snapshot), *_growing(task, table, inputs, snapshot), *_early(inputs, snapshot),
-        *_untimed(inputs, snapshot),
+        *_untimed(inputs, snapshot), *_backdated(inputs, snapshot),
     )  # fmt: skip
     timeless = [name for name in inputs.over if snapshot.schema[name].time is None]
     looked = f"{plural(len(inputs.over), 'table')} within reach, {len(timeless)} of them timeless"
@@ -154,3 +158,54 @@ def _untimed(inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
             )
             evidence += "seed ever sees them. That leaks nothing; fill the times in, or name another column"
             yield Finding(Kind.untimed, name, None, Severity.note, evidence)
+
+
+def _backdated(inputs: Inputs, snapshot: Snapshot) -> Iterator[Finding]:
+    """Rows of tables whose keys are numbered as they are written that are days older than what was written before them:
+    seeds see them at a time at which they were not there."""
+    for name in inputs.over:
+        table = snapshot.schema[name]
+        if table.time is None or table.time.through or len(table.primary_key) != 1:
+            continue
+        keys, times = snapshot.arrow(name)[table.primary_key[0]], snapshot.time(name)
+        timed = int(np.searchsorted(times, clock.NEVER))
+        if not pa.types.is_integer(keys.type) or timed < ENOUGH:
+            continue
+        chosen = np.arange(0, timed, -(-timed // ROWS))
+        written = chosen[np.argsort(keys.to_numpy()[chosen], kind="stable")]
+        late, share = _behind(times[written])
+        if not SHARE <= share <= 0.5 or spearmanr(np.arange(len(written)), times[written]).statistic < IN_ORDER:
+            continue
+        behind = written[late > 0]
+        days = float(np.median(late[late > 0])) / clock.US_PER_DAY
+        evidence = (
+            f"{percent(share)} of its rows have a higher {table.primary_key[0]} than rows that are newer by days "
+        )
+        evidence += f"(mostly {days:,.0f}), while on the whole it rises with {table.time}: they may have been written "
+        evidence += "later than that says, and seeds in between see them too early"
+        fix = _written_at(snapshot, name, written, behind)
+        evidence += "" if fix else "; if so, name a column that says when, or leave them out"
+        yield Finding(Kind.backdated, name, None, Severity.suspect if fix else Severity.note, evidence, fix)
+
+
+def _behind(times: clock.Times) -> tuple[clock.Times, float]:
+    """By how many µs each of the rows, in the order in which they were written, is older than ones written before it, 0
+    where by less than a day; and the share of rows that are."""
+    oldest = np.lib.stride_tricks.sliding_window_view(times, RUN).min(axis=1)
+    reached = np.concatenate([np.full(RUN, clock.ALWAYS), np.maximum.accumulate(oldest)[:-1]])
+    late = np.where(reached > times + clock.US_PER_DAY, reached - times, 0)
+    return late, float(np.mean(late > 0))
+
+
+def _written_at(
+    snapshot: Snapshot, table: str, written: npt.NDArray[np.int64], behind: npt.NDArray[np.int64]
+) -> Fix | None:
+    """A column of times in the order of writing, later than the table's own where that is too early, as its time."""
+    own = snapshot.schema[table].time
+    for column in snapshot.schema[table].columns:
+        if column.stype is Stype.timestamp and own is not None and column.name != own.column:
+            times = micros(snapshot.arrow(table)[column.name])
+            is_ordered = (times[written] != clock.NEVER).all() and _behind(times[written])[1] < SHARE
+            if is_ordered and np.mean(times[behind] > snapshot.time(table)[behind]) >= 1 - SHARE:
+                return Fix(table, None, "time", column.name)
+    return None

@@ -163,23 +163,32 @@ def _named(
 
 def _equals(values: Floats, children: _Children, *, is_time: bool) -> tuple[str, float] | None:
     """The aggregate that a column equals, and in what share of the rows with children."""
-    there = (children.count > 0) & ~np.isnan(values)
-    some = int(there.sum())
-    # Where hardly any parent has two children, an aggregate is the value of the one child.
-    if some < ENOUGH or np.mean(children.count[there] > 1) < 0.2 or len(np.unique(values[there])) < VALUES:
-        return None
     candidates = {} if is_time else {"the number": children.count.astype(np.float64)}
     for name, found in children.values.items():
         if name.startswith("time: ") == is_time:
             candidates[name.removeprefix("time: ")] = found
     for name, found in candidates.items():
         slack = clock.US_PER_SECOND if is_time else 0.005 if name.startswith("the mean") else 1e-6
-        near = np.abs(values[there] - found[there]) <= slack + 1e-9 * np.abs(values[there])
-        if is_time and np.all(values[there] % clock.US_PER_DAY == 0):
-            near = values[there] // clock.US_PER_DAY == found[there] // clock.US_PER_DAY
-        if np.mean(near) >= AGREE and len(np.unique(found[there])) >= VALUES:
-            return name, float(np.mean(near))
+        share = equal_share(values, found, children.count, slack=slack, is_time=is_time)
+        if share is not None:
+            return name, share
     return None
+
+
+def equal_share(
+    values: Floats, found: Floats, count: npt.NDArray[np.int64], *, slack: float, is_time: bool = False
+) -> float | None:
+    """In what share of the rows with any of ``count`` children ``values`` equal ``found`` but for ``slack``; None where
+    that is not most of them, or where they are too few or too much alike to say anything."""
+    there = (count > 0) & ~np.isnan(values)
+    # Where hardly any parent has two children, an aggregate is the value of the one child.
+    if there.sum() < ENOUGH or np.mean(count[there] > 1) < 0.2 or len(np.unique(values[there])) < VALUES:
+        return None
+    near = np.abs(values[there] - found[there]) <= slack + 1e-9 * np.abs(values[there])
+    if is_time and np.all(values[there] % clock.US_PER_DAY == 0):
+        near = values[there] // clock.US_PER_DAY == found[there] // clock.US_PER_DAY
+    share = float(np.mean(near))
+    return share if share >= AGREE and len(np.unique(found[there])) >= VALUES else None
 
 
 def _numbers(values: pa.ChunkedArray) -> Floats:

@@ -14,9 +14,7 @@ CLICK = "PREDICT impressions.clicked FOR EACH impressions.id"
 AMOUNT = "PREDICT orders.amount FOR EACH orders.id"
 STARS = "PREDICT reviews.stars FOR EACH reviews.id"
 CHURN = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COUNT(orders.*, -90, 0, days) > 0"
-STATUSES = (
-    "PREDICT LIST_DISTINCT(orders.status, 0, 30, days) CLASSIFY FOR EACH users.id ASSUMING COUNT(orders.*, 0, 30, days) > 0"
-)
+STATUSES = "PREDICT LIST_DISTINCT(orders.status, 0, 30) CLASSIFY FOR EACH users.id ASSUMING COUNT(orders.*, 0, 30) > 0"
 ACTIVE = "PREDICT COUNT(orders.*, 0, 30, days) > 0 FOR EACH users.id"
 
 #: By name: the SQL that plants it, the schema file, the question, what is found, in which column, how grave.
@@ -87,6 +85,23 @@ LEAKS: dict[str, tuple[list[str], str, str, str, str, Severity]] = {
          "UPDATE orders SET status = ['new', 'paid', 'sent'][1 + user_id % 3]"],
         '[tables.orders]\ncolumns.status = {known_at = false}',
         STATUSES, "tells", "users.habit", Severity.severe,
+    ),
+    "a mean of the labels": (
+        ["ALTER TABLE items ADD COLUMN appeal DOUBLE",
+         "UPDATE items SET appeal = (SELECT avg(clicked::INT) FROM impressions i WHERE i.item_id = items.id)"],
+        "", CLICK, "aggregate", "items.appeal", Severity.severe,
+    ),
+    "a number of labels above a bound": (
+        ["ALTER TABLE users ADD COLUMN liked INTEGER",
+         "UPDATE users SET liked = (SELECT count(*) FROM reviews r JOIN orders o ON o.id = r.order_id"
+         " WHERE o.user_id = users.id AND stars >= 4)"],
+        "", "PREDICT reviews.stars >= 4 FOR EACH reviews.id", "aggregate", "users.liked", Severity.severe,
+    ),
+    "rows written later than their time": (
+        ["ALTER TABLE orders ADD COLUMN booked_at TIMESTAMP", "UPDATE orders SET booked_at = created_at",
+         "UPDATE orders SET created_at = created_at - to_days(60) WHERE id % 20 = 3"],
+        '[tables.orders]\ntime = "created_at"\ncolumns.booked_at = {known_at = false}',
+        CHURN, "backdated", "orders", Severity.suspect,
     ),
     "a time that was there before its row": (
         ["CREATE TABLE bills (id INTEGER PRIMARY KEY, order_id INTEGER REFERENCES orders(id), total DOUBLE)",
