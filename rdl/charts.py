@@ -189,7 +189,7 @@ def metric_by_time(time: npt.NDArray[np.int64], value: Floats, name: str) -> Htm
     def draw(axes: Axes) -> None:
         known = np.isfinite(value)
         axes.plot(_dates(time[known]), value[known], color=GREEN, marker="o", markersize=3.5)
-        axes.set(title=f"test {name} over time")
+        axes.set(title=f"test {name}")
         _by_date(axes)
 
     return _chart(draw, 10.4, 2.1)

@@ -170,14 +170,15 @@ def watcher(*, quiet: bool = False) -> Watcher:
     return Bars() if console.is_terminal or console.is_jupyter else Lines()
 
 
-def figures_table(kind: Kind, rows: Mapping[str, Figures]) -> Table:
-    """The headline figure on validation and test and the others on test, a line each of ``rows``; the best in bold."""
+def figures_table(kind: Kind, rows: Mapping[str, Figures], regime: str) -> Table:
+    """The headline figure on validation and test and the others on test, a line each of ``rows``; the best in bold.
+    The regime under which they were measured stands above them."""
     from rdl.metrics import headline
 
     main, higher = headline(kind)
     names = [name for name in next(iter(rows.values())).get("test", {}) if name != main]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
+    table.add_column(f"regime\n{regime}")
     columns = [("val", main), ("test", main), *(("test", name) for name in names)]
     for split, name in columns:
         table.add_column(f"{split}\n{name.replace('_', ' ')}", justify="right", no_wrap=True)

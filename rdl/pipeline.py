@@ -262,7 +262,7 @@ class BoundTask:
             extracted = time.perf_counter()
             run = Run.new(self.definition, snapshot, self.labels, config, by)
             run.seconds |= {"snapshot": extracted - started, "labels": time.perf_counter() - extracted}
-            watching.stage("training")
+            watching.stage(f"training, regime {config.regime}")
             run.train(partial=partial, resume=resume, listen=watching.step)
             watching.stage("evaluation and baselines" if baselines else "evaluation")
             run.score(baselines=baselines)

@@ -162,7 +162,7 @@ def _quality(run: Run) -> Iterator[Html]:
             values = {name: _value(figures, split.value, name) for name in names}
             lines.append([label, *(_marked(value, value == best[name]) for name, value in values.items())])
         arrows = {name: "↓" if name in _LESS_IS_BETTER else "↑" for name in names}
-        yield element("h3", title)
+        yield element("h3", f"{title}, regime {run.config.regime}")
         yield html_table(["", *(f"{_named(n)} {arrows[n]}" for n in names)], lines, numbers=len(names), first=0)
     yield element("p", f"↑ more is better, ↓ less is better. {_seen(run)}", kind="soft")
 
@@ -215,7 +215,8 @@ def _predictions(run: Run, target: Floats, prediction: Floats, times: npt.NDArra
         caption = (
             "" if groups is anchors else f"In {len(values)} groups of about as many seeds, at the first time of each."
         )
-        yield _figure(charts.metric_by_time(groups[np.unique(of)], np.array(values), _named(main)), caption)
+        over_time = f"{_named(main)} over time, regime {run.config.regime}"
+        yield _figure(charts.metric_by_time(groups[np.unique(of)], np.array(values), over_time), caption)
 
 
 def _group_starts(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -242,7 +243,10 @@ def _training(run: Run) -> Iterator[Html]:
     best = run.progress.best_step
     if not best and known:
         best = min(known, key=lambda line: line.val_loss).step
-    drawn = {charts.loss_by_step(history): "", charts.metric_by_step(history, best, _named(name)): ""}
+    drawn = {
+        charts.loss_by_step(history): "",
+        charts.metric_by_step(history, best, f"{_named(name)}, regime {run.config.regime}"): "",
+    }
     yield _pair(drawn if known else {charts.loss_by_step(history): ""})
     why = f": {run.progress.stopped}" if run.progress.stopped else ""
     kept = f"Kept are the weights of step {best:,}, the best on validation." if known else "The last weights are kept."

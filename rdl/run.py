@@ -167,7 +167,8 @@ class Run:
                 "versions": versions(),
             },
         )
-        write_json(folder / "metrics.json", {"metrics": self.metrics, "baselines": self.baselines})
+        figures = {"regime": self.config.regime, "metrics": self.metrics, "baselines": self.baselines}
+        write_json(folder / "metrics.json", figures)
         write_json(folder / "statistics.json", self.statistics)
         write_weights(folder / "model.safetensors", self.model.state_dict())
         with (folder / "history.csv").open("w", newline="") as file:

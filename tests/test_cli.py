@@ -218,9 +218,16 @@ def test_predictions_of_a_split_give_its_figures(run: Path, tmp_path: Path) -> N
 
 
 def test_baselines_alone_are_those_of_training(run: Path, shop: Path) -> None:
-    found = parsed("baselines", CHURN, "--db", f"duckdb:///{shop}")["baselines"]
-    saved = json.loads((run / "metrics.json").read_text())["baselines"]
-    assert found["LightGBM"]["test"] == pytest.approx(saved["LightGBM"]["test"], abs=1e-6)
+    found = parsed("baselines", CHURN, "--db", f"duckdb:///{shop}")
+    saved = json.loads((run / "metrics.json").read_text())
+    assert found["baselines"]["LightGBM"]["test"] == pytest.approx(saved["baselines"]["LightGBM"]["test"], abs=1e-6)
+    assert found["regime"] == saved["regime"] == "seed-time"
+
+
+def test_figures_say_their_regime(run: Path, shop: Path) -> None:
+    assert "regime seed-time" in rdl("evaluate", run).stdout
+    told = rdl("baselines", CHURN, "--db", f"duckdb:///{shop}", "--regime", "frozen")
+    assert "frozen" in told.stdout + told.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from rdl import display
+from rdl.config import Regime
+from rdl.query.task import Kind
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "file"])
@@ -48,3 +50,13 @@ def test_quiet(shown: io.StringIO) -> None:
         watch.rows("reading", 10**9, 10**9)
         watch.note("extracted all of it")
     assert shown.getvalue() == ""
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_the_regime_stands_above_the_figures(regime: Regime) -> None:
+    figures = {"model": {"val": {"auroc": 0.7}, "test": {"auroc": 0.8}}}
+    shown = Console(file=io.StringIO(), width=100)
+    shown.print(display.figures_table(Kind.binary, figures, regime))
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [lines[0].split()[0], lines[1].split()[0]] == ["regime", regime.value]
+    assert "0.8000" in lines[2]

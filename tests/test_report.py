@@ -136,6 +136,8 @@ def test_each_regime_says_what_was_seen(tmp_path: Path) -> None:
     run = run_of(config=TrainConfig(regime=Regime.frozen, seed=7, time_budget_min=1.5))
     found = report(run, tmp_path)
     assert "nothing newer than 2020-04-30 is seen in validation, nothing newer than 2020-07-29 in test" in found.words
+    assert "Test, regime frozen" in found.words
+    assert "Validation, regime frozen" in found.words
     assert "--out run --regime frozen --seed 7 --time-budget 1.5" in found.words
 
 

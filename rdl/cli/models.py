@@ -89,7 +89,7 @@ def train(
         )
     elif not quiet:
         say(f"{bound.kind} for each {bound.definition.entity}, regime {regime}")
-        say(figures_table(bound.kind, {"model": run.metrics, **run.baselines}))
+        say(figures_table(bound.kind, {"model": run.metrics, **run.baselines}, regime))
         say(verdict(bound.kind, run.metrics, run.baselines))
         say(f"{run.seconds['total']:.0f} s; {out}/report.html shows more.")
 
@@ -180,7 +180,7 @@ def baselines(
     if as_json:
         print_json({"kind": bound.kind, "regime": regime, "baselines": found})
     else:
-        say(figures_table(bound.kind, found))
+        say(figures_table(bound.kind, found, regime))
 
 
 @app.command()
