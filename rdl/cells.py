@@ -32,34 +32,39 @@ class Cells:
     def __init__(self, task: Task, snapshot: Snapshot, fitted_at_us: int) -> None:
         self.task, self.snapshot, self.fitted_at_us = task, snapshot, fitted_at_us
         self._codes: dict[tuple[str, str], Codes32] = {}
-        self._varies: dict[tuple[str, str], bool] = {}
+        self._inputs: dict[str, list[Column]] = {}
 
     def inputs(self, table: str, stypes: tuple[Stype, ...], *, masked: bool) -> Iterator[Column]:
         """The inputs of the table that the task does not hide and that vary by the training cut; without the label's
         where ``masked``."""
-        timeless = self.snapshot.schema[table].time is None
-        for column in self.snapshot.schema.inputs(table):
-            cell = (table, column.name)
-            label = cell in self.task.label_columns and (masked or (self.task.row_level and timeless))
-            if column.stype in stypes and not (label or cell in self.task.hidden) and self.varies(table, column):
+        for column in self._read(table):
+            label = (table, column.name) in self.task.label_columns
+            timeless = self.snapshot.schema[table].time is None
+            if column.stype in stypes and not (label and (masked or (self.task.row_level and timeless))):
                 yield column
+
+    def _read(self, table: str) -> list[Column]:
+        """The inputs of the table, those of a label too; looked up once, for wide tables are asked about often."""
+        if table not in self._inputs:
+            self._inputs[table] = [
+                column
+                for column in self.snapshot.schema.inputs(table)
+                if (table, column.name) not in self.task.hidden and self.varies(table, column)
+            ]
+        return self._inputs[table]
 
     def varies(self, table: str, column: Column) -> bool:
         """Whether the cells known at the training cut are not all the same; of a column known later than its row,
         whether any is. Lists and texts are not looked at."""
-        cell = (table, column.name)
-        if cell not in self._varies:
-            values = self.snapshot.arrow(table)[column.name]
-            if pa.types.is_nested(values.type) or column.stype is Stype.text_embedded:
-                return True
-            if self.snapshot.schema[table].told_by(column) is None:
-                rows = int(np.searchsorted(self.snapshot.time(table), self.fitted_at_us, side="right"))
-                known = values.slice(0, rows)
-                self._varies[cell] = any(len(some.unique()) > 1 for some in (known.slice(0, FIRST_ROWS), known))
-            else:
-                known = values.filter(pa.array(self.known(table, column) <= self.fitted_at_us))
-                self._varies[cell] = known.null_count < len(known)
-        return self._varies[cell]
+        values = self.snapshot.arrow(table)[column.name]
+        if pa.types.is_nested(values.type) or column.stype is Stype.text_embedded:
+            return True
+        if self.snapshot.schema[table].told_by(column) is None:
+            rows = int(np.searchsorted(self.snapshot.time(table), self.fitted_at_us, side="right"))
+            known = values.slice(0, rows)
+            return any(len(some.unique()) > 1 for some in (known.slice(0, FIRST_ROWS), known))
+        known = values.filter(pa.array(self.known(table, column) <= self.fitted_at_us))
+        return bool(known.null_count < len(known))
 
     def known(self, table: str, column: Column | None = None) -> clock.Times:
         """When each row of the table, or its cell in ``column``, was known."""
