@@ -187,6 +187,13 @@ class Schema:
         """The foreign keys that refer to ``parent``, in the schema's order."""
         return tuple(relation for relation in self.relations if relation.parent == parent)
 
+    def told_by(self, relation: Relation) -> tuple[str, ...]:
+        """The columns of the child that say when its key became known, the latest of them; none where it was known with
+        its row."""
+        child = self[relation.child]
+        told = (child.told_by(child[column]) for column in relation.key)
+        return tuple(dict.fromkeys(column for column in told if column is not None))
+
     def relation(self, child: str, key: tuple[str, ...]) -> Relation:
         """The relation of ``child`` over the columns ``key``. Raises SchemaError where there is none."""
         for relation in self.relations_from(child):

@@ -88,6 +88,17 @@ def test_a_parents_column_and_a_number_to_predict() -> None:
     assert _found("PREDICT trains.delay FOR EACH trains.id HIDE trains.late", SCHEMA, twice) == ["trains.refund"]
 
 
+def test_a_parent_over_a_key_that_is_filled_in_later_tells_nothing() -> None:
+    rows = _rows(2_000, lambda row, rng: {"late": row["station_id"] == 1})
+    columns = tuple(replace(one, known_at="arrived_at") if one.name == "station_id" else one for one in TRAINS.columns)
+    schema = Schema({**SCHEMA.tables, "trains": replace(TRAINS, columns=columns)}, SCHEMA.relations)
+    query = "PREDICT trains.late FOR EACH trains.id"
+    assert _found(query, SCHEMA, rows) == ["stations.closed"]
+    assert _found(query, schema, rows) == []
+    at_once = [row | {"arrived_at": row["left_at"] - dt.timedelta(hours=1)} for row in rows["trains"]]
+    assert _found(query, schema, rows | {"trains": at_once}) == ["stations.closed"]
+
+
 def test_one_class_of_several_is_told() -> None:
     def change(row: dict[str, Any], rng: random.Random) -> dict[str, Any]:
         remark = rng.choice(["snow", "leaves", "strike"])
