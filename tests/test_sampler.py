@@ -190,7 +190,7 @@ def paths(subgraph: Subgraph, seed: int) -> list[tuple[object, ...]]:
 
 def hub(folder: Path, children: int, *, ends: bool = False, late: bool = False) -> Snapshot:
     """One parent of many children, a microsecond apart; a half of them end when half of them are there, and where they
-    are late the parent of each is known with the last of its ten."""
+    are late the parents of ten are known in the opposite order."""
     at = np.arange(children)
     end = pa.array(np.full(children, children // 2), mask=at % 2 == 0).cast(pa.timestamp("us"))
     events = pa.table(
@@ -198,7 +198,7 @@ def hub(folder: Path, children: int, *, ends: bool = False, late: bool = False) 
             "user_id": np.zeros(children, np.int64),
             "at": pa.array(at).cast(pa.timestamp("us")),
             "end": end,
-            "told": pa.array(at // 10 * 10 + 9).cast(pa.timestamp("us")),
+            "told": pa.array(at // 10 * 10 + 9 - at % 10).cast(pa.timestamp("us")),
         }
     )
     reader = MemoryReader(
