@@ -28,9 +28,10 @@ class Seeds:
 
     ``cut`` is the newest time a visible row may have (``time`` itself in the seed-time regime, at most the split's cut
     in the frozen one). ``strictly`` (row-level tasks): children must be older than ``cut``, not at it; what a row
-    refers to is known with the row, so parents may be as old as the cut. ``hidden`` (only with it) are foreign keys of
-    ``table`` that are asked for: they are followed from rows older than ``cut`` alone, so never from a seed's own row.
-    Raises ConfigError for hidden keys without ``strictly``.
+    refers to is known with the row, so parents may be as old as the cut; a key known later than its row must have been
+    before the cut. ``hidden`` (only with it) are foreign keys of ``table`` that are asked for: they are followed from
+    rows older than ``cut`` alone, so never from a seed's own row. Raises ConfigError for hidden keys without
+    ``strictly``.
     """
 
     table: str

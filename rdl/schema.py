@@ -59,7 +59,8 @@ TIME_FORMATS: Mapping[str, tuple[Dtype, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column. ``known_at`` names the column of the same table that says when this one's value became known;
-    before that time the value is masked. None: known with its row.
+    before that time, and where it is NULL, the value is masked and a foreign key leads nowhere. None: known with its
+    row.
 
     ``time_format``, one of :data:`TIME_FORMATS`, says that the column is stored so and read as a timestamp. None: read
     as stored.

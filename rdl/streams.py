@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rdl import clock
 from rdl.cells import Cells, gather
-from rdl.query.expressions import ColumnRef, walk
+from rdl.query.expressions import Aggregate, ColumnRef, RowRef, walk
 from rdl.query.task import Task, TaskTable
 from rdl.schema import Relation
 from rdl.snapshot import Snapshot
@@ -35,9 +35,11 @@ class Seeds:
 
 def closing_times(task: Task, labels: TaskTable, snapshot: Snapshot) -> clock.Times:
     """When each label of ``labels`` was known ``[n]``: at the end of its window; with its row in a row-level task, or
-    when the columns of that row that it is read from were. NEVER where it reads other rows' columns that are known
-    later than their row: nobody says when the last of them was."""
-    read = {(node.table, node.column) for node in walk(task.target) if isinstance(node, ColumnRef)} | task.label_columns
+    when the columns of that row that it is read from were. NEVER where it reads other columns that are known later than
+    their row, or over such keys: nobody says when the last of them was."""
+    nodes = [node for node in walk(task.target) if isinstance(node, Aggregate | ColumnRef | RowRef)]
+    read = {(node.table, node.column) for node in nodes if isinstance(node, ColumnRef)} | task.label_columns
+    read |= {(relation.child, name) for node in nodes for relation in node.relations for name in relation.key}
     late = {cell for cell in read if snapshot.schema[cell[0]].told_by(snapshot.schema[cell[0]][cell[1]])}
     if late - task.label_columns:
         return np.full(len(labels), clock.NEVER)

@@ -332,6 +332,11 @@ def test_labels_of_late_columns_are_known_when_these_are() -> None:
         assert (paid > labels.time).any()
         window = Aggregate("SUM", "orders", (), fee, None, Span(0), Span(5))
         assert (closing_times(replace(CHURN, target=window), labels, snapshot) == NEVER).all()
+        # Which rows a window holds is not known when it closes where their keys come later.
+        over = replace(window, argument=None, relations=snapshot.schema.relations_from("orders")[:1])
+        assert (closing_times(replace(CHURN, target=over), labels, snapshot) < NEVER).all()
+        late = database(1, late=("user id",)).snapshot(Path(folder) / "late")
+        assert (closing_times(replace(CHURN, target=over), labels, late) == NEVER).all()
 
 
 def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_not_read() -> None:
