@@ -7,15 +7,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdl import links
-from rdl.clock import NEVER
+from rdl.clock import NEVER, US_PER_DAY
+from rdl.config import Sampling
 from rdl.endings import read_endings
+from rdl.graph import TemporalGraph
 from rdl.links import read_late, read_link, write_late, write_link, write_link_endings
+from rdl.sampler import Sampler, Seeds
+from tests.memory import MemoryReader
 
 
 @given(st.lists(st.integers(-1, 6), max_size=60), st.integers(1, 25))
@@ -99,3 +104,36 @@ def test_links_of_other_parents_are_refused(tmp_path: Path) -> None:
     write_link(tmp_path, 0, parent, 2)
     with pytest.raises(ValueError, match="another graph"):
         read_link(tmp_path, 0, torch.from_numpy(parent), 3)
+
+
+@pytest.mark.parametrize("strategy", Sampling)
+@pytest.mark.parametrize("strictly", [False, True])
+def test_a_late_key_is_followed_from_the_time_on_when_it_is_known(
+    tmp_path: Path, strategy: Sampling, strictly: bool
+) -> None:
+    at = pa.array(np.arange(4) * US_PER_DAY).cast(pa.timestamp("us"))
+    shipped = pa.array(np.array([5, 2, 2, 0]) * US_PER_DAY, mask=np.arange(4) == 3).cast(pa.timestamp("us"))
+    orders = pa.table({"courier_id": [0, 0, 1, 0], "at": at, "shipped_at": shipped})
+    snapshot = MemoryReader(
+        {"couriers": pa.table({"id": [0, 1]}), "orders": orders},
+        keys={"couriers": "id"},
+        times={"orders": "at"},
+        relations=[("orders", "courier_id", "couriers")],
+        known_at={"courier_id": "shipped_at"},
+    ).snapshot(tmp_path / "s")
+    sampler = Sampler(TemporalGraph.build(snapshot), (9,), strategy=strategy)
+
+    def sampled(table: str, rows: list[int], days: list[int]) -> list[list[int]]:
+        time = torch.tensor(days) * US_PER_DAY
+        subgraph = sampler(Seeds(table, torch.tensor(rows), time, time, strictly))
+        other = {"couriers": "orders", "orders": "couriers"}[table]
+        none = torch.empty(0, dtype=torch.int64)
+        found, seed = subgraph.rows.get(other, none), subgraph.seed.get(other, none)
+        return [found[seed == number].tolist() for number in range(len(rows))]
+
+    later = int(strictly)  # a row-level seed sees what is strictly older
+    children = sampled("couriers", [0, 0, 0, 0, 1], [1 + later, 2 + later, 4 + later, 5 + later, 9])
+    assert children == [[], [1], [1], [0, 1], [2]], "the one linked last first, and never where nobody says when"
+    assert sampled("couriers", [0, 0], [1, 4]) == [[], [1]]
+    rows, days = [0, 0, 1, 1, 2, 3], [4 + later, 5 + later, 1 + later, 2 + later, 2 + later, 99]
+    assert sampled("orders", rows, days) == [[], [0], [], [0], [1], []]

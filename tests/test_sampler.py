@@ -325,39 +325,6 @@ def test_rows_without_a_time_are_never_seen(tmp_path: Path) -> None:
     assert (snapshot.time("orders")[rows] < NEVER).all()
 
 
-@pytest.mark.parametrize("strategy", Sampling)
-@pytest.mark.parametrize("strictly", [False, True])
-def test_a_late_key_is_followed_from_the_time_on_when_it_is_known(
-    tmp_path: Path, strategy: Sampling, strictly: bool
-) -> None:
-    at = pa.array(np.arange(4) * US_PER_DAY).cast(pa.timestamp("us"))
-    shipped = pa.array(np.array([5, 2, 2, 0]) * US_PER_DAY, mask=np.arange(4) == 3).cast(pa.timestamp("us"))
-    orders = pa.table({"courier_id": [0, 0, 1, 0], "at": at, "shipped_at": shipped})
-    snapshot = MemoryReader(
-        {"couriers": pa.table({"id": [0, 1]}), "orders": orders},
-        keys={"couriers": "id"},
-        times={"orders": "at"},
-        relations=[("orders", "courier_id", "couriers")],
-        known_at={"courier_id": "shipped_at"},
-    ).snapshot(tmp_path / "s")
-    sampler = Sampler(TemporalGraph.build(snapshot), (9,), strategy=strategy)
-
-    def sampled(table: str, rows: list[int], days: list[int]) -> list[list[int]]:
-        time = torch.tensor(days) * US_PER_DAY
-        subgraph = sampler(Seeds(table, torch.tensor(rows), time, time, strictly))
-        other = {"couriers": "orders", "orders": "couriers"}[table]
-        none = torch.empty(0, dtype=torch.int64)
-        found, seed = subgraph.rows.get(other, none), subgraph.seed.get(other, none)
-        return [found[seed == number].tolist() for number in range(len(rows))]
-
-    later = int(strictly)  # a row-level seed sees what is strictly older
-    children = sampled("couriers", [0, 0, 0, 0, 1], [1 + later, 2 + later, 4 + later, 5 + later, 9])
-    assert children == [[], [1], [1], [0, 1], [2]], "the one linked last first, and never where nobody says when"
-    assert sampled("couriers", [0, 0], [1, 4]) == [[], [1]]
-    rows, days = [0, 0, 1, 1, 2, 3], [4 + later, 5 + later, 1 + later, 2 + later, 2 + later, 99]
-    assert sampled("orders", rows, days) == [[], [0], [], [0], [1], []]
-
-
 def test_no_seeds_make_no_nodes(tmp_path: Path) -> None:
     snapshot = shop(np.random.default_rng(0), users=3, items=2, orders=40, messages=0).snapshot(tmp_path / "s")
     none = torch.empty(0, dtype=torch.int64)
