@@ -1,9 +1,10 @@
 """What a data scientist would write first: counts, means and most recent values along the keys, at each seed's cut.
 
-An *origin* is a row that a seed knows of: the entity, a row it refers to, or what its newest child refers to. A
-*stream* is what happens to an origin: its children, and their children, each with the time at which it was known.
-Aggregates over a stream are planned from the cheap and shallow ones on, up to a number of columns, then computed
-stream by stream with :mod:`rdl.ranges`, at a cost linear in rows and seeds.
+Aggregates over the streams of each origin (:mod:`rdl.streams`) are planned from the cheap and shallow ones on, up to a
+number of columns, then computed stream by stream with :mod:`rdl.ranges`, at a cost linear in rows and seeds.
+
+A row that a seed refers to is not read once it has ended, as the sampler does not see it. Rows that have ended stay in
+streams, as history: they were known. Beside the number of all of them stands that of those that have not ended.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ import pyarrow as pa
 
 from rdl import clock
 from rdl.cells import Cells, Codes32, Floats, days_between, gather
-from rdl.query.expressions import ColumnRef, walk
 from rdl.query.task import Task, TaskTable
 from rdl.ranges import ALL, Codes, Fit, Frame, Numbers, Ranges, fit
 from rdl.schema import Column, Relation, Stype, TimePath
 from rdl.snapshot import Snapshot
+from rdl.streams import Origin, Rows, Seeds, Stream, Walk
 
-Rows = npt.NDArray[np.int64]
 T = TypeVar("T")
 #: Reads a column of a stream: its cells and when each was known.
 Load = Callable[[], tuple[T, clock.Times]]
@@ -36,16 +36,6 @@ _TOP = 4
 _LAST_5, _LAST_20 = Frame("last 5", rows=5), Frame("last 20", rows=20)
 #: Lengths of the first window where the task has no horizon, in days.
 _LADDER = (1 / 24, 1, 7, 30, 365)
-
-
-@dataclass(frozen=True, slots=True)
-class Seeds:
-    """Rows of the task's entity table ``[n]``, asked at ``time`` ``[n]`` µs. A row is visible where its time ≤
-    ``cut`` ``[n]``; in row-level tasks it must also be older than ``time``, but for the entity's row itself."""
-
-    rows: Rows
-    time: clock.Times
-    cut: clock.Times
 
 
 def window_features(
@@ -69,50 +59,6 @@ def window_features(
     return _Builder(task, snapshot, seeds, fitted_at_us, labels).build(most_columns)
 
 
-def closing_times(task: Task, labels: TaskTable, snapshot: Snapshot) -> clock.Times:
-    """When each label of ``labels`` was known ``[n]``: at the end of its window; with its row in a row-level task, or
-    when the columns of that row that it is read from were. NEVER where it reads other rows' columns that are known
-    later than their row: nobody says when the last of them was."""
-    read = {(node.table, node.column) for node in walk(task.target) if isinstance(node, ColumnRef)} | task.label_columns
-    late = {cell for cell in read if snapshot.schema[cell[0]].told_by(snapshot.schema[cell[0]][cell[1]])}
-    if late - task.label_columns:
-        return np.full(len(labels), clock.NEVER)
-    if task.row_level or task.horizon is None:
-        cells = Cells(task, snapshot, clock.NEVER)
-        known = (cells.known(table, snapshot.schema[table][column])[labels.entity] for table, column in late)
-        return np.asarray(np.maximum.reduce([labels.time, *known]))
-    anchors, place = np.unique(labels.time, return_inverse=True)
-    closed = np.array([task.horizon.after(int(anchor)) for anchor in anchors], np.int64)
-    return closed[place]
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """For each seed a row of ``table``, -1 where it has none. ``path`` leads there from the entity, if keys do."""
-
-    label: str
-    table: str
-    rows: Rows
-    depth: int
-    path: tuple[Relation, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """Rows of ``table`` that happen to the origin's rows ``owner`` ``[rows]``, each known at ``time`` ``[rows]``."""
-
-    origin: _Origin
-    label: str
-    table: str
-    owner: npt.NDArray[np.integer]
-    time: clock.Times
-    over: tuple[Relation, ...]
-
-    @property
-    def depth(self) -> int:
-        return self.origin.depth + len(self.over)
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What one arrangement of a stream gives: ``prepare`` it (None: nothing was known at the training cut), then
@@ -131,16 +77,14 @@ class _Builder:
     ) -> None:
         self.task, self.snapshot, self.schema, self.seeds = task, snapshot, snapshot.schema, seeds
         self.cells, self.labels = Cells(task, snapshot, fitted_at_us), labels
-        # Children must be older than a row-level seed; its parents were known with it, unless the cut is older.
-        self.cut = np.minimum(seeds.cut, seeds.time - 1) if task.row_level else seeds.cut
+        self.walk = Walk(task, snapshot, seeds, labels, self.cells)
         self.frames = _frames(task, snapshot, fitted_at_us)
-        self.closed, self.label_keys = set(task.closed_keys(self.schema)), set(task.label_keys(self.schema))
         self.arranged: dict[int, Ranges] = {}
-        entity = _Origin("", task.entity, seeds.rows, 0, ())
-        self.parents = self.walk(entity, 2 if task.row_level else 1)
-        self.streams = [stream for origin in (entity, *self.parents) for stream in self.streams_of(origin)]
+        entity = Origin("", task.entity, seeds.rows, 0, ())
+        self.parents = self.walk.parents(entity, 2 if task.row_level else 1)
+        self.streams = [stream for origin in (entity, *self.parents) for stream in self.walk.streams(origin)]
         for origin in self.newest_parents():
-            self.streams.extend(self.streams_of(origin))
+            self.streams.extend(self.walk.streams(origin))
 
     def build(self, most_columns: int) -> pa.Table:
         named = dict(self.read_rows())
@@ -160,90 +104,39 @@ class _Builder:
             self.arranged = {source.stream: self.arranged[source.stream]} if source.stream in self.arranged else {}
         return pa.table({name: pa.array(_narrow(named[name])) for name in order if name in named})
 
-    def walk(self, origin: _Origin, hops: int) -> list[_Origin]:
-        """The rows that the origin's rows refer to, known at the seeds' cuts, nearest first."""
-        found, at = [], [origin]
-        for _ in range(hops):
-            at = [
-                self.parent(below, relation)
-                for below in at
-                for relation in self.keys_of(below.table)
-                if below is not origin or relation not in self.label_keys
-            ]
-            found.extend(at)
-        return found
-
-    def keys_of(self, child: str) -> list[Relation]:
-        """The foreign keys of ``child`` that may be followed."""
-        return [relation for relation in self.schema.relations_from(child) if relation not in self.closed]
-
-    def children_of(self, parent: str) -> list[Relation]:
-        """The foreign keys to ``parent`` that may be followed."""
-        return [relation for relation in self.schema.relations_to(parent) if relation not in self.closed]
-
-    def parent(self, below: _Origin, relation: Relation) -> _Origin:
-        rows = gather(self.snapshot.parent(relation), below.rows, -1).astype(np.int64)
-        rows[gather(self.snapshot.time(relation.parent), rows, clock.NEVER) > self.seeds.cut] = -1
-        path = None if below.path is None else (*below.path, relation)
-        return _Origin(f"{below.label}{'+'.join(relation.key)}.", relation.parent, rows, below.depth + 1, path)
-
-    def streams_of(self, origin: _Origin) -> Iterator[_Stream]:
-        """The origin's earlier labels, children, and children's children."""
-        if self.labels is not None and origin.path is not None and self.labelled(origin.path):
-            owner: npt.NDArray[np.integer] = self.labels.entity
-            for relation in origin.path:
-                owner = gather(self.snapshot.parent(relation), owner, -1)
-            known = closing_times(self.task, self.labels, self.snapshot)
-            yield _Stream(origin, f"{origin.label}label", "", owner, known, ())
-        for relation in self.children_of(origin.table):
-            child, times = relation.child, self.snapshot.time(relation.child)
-            label = f"{origin.label}{child}[{'+'.join(relation.key)}]"
-            owner = self.snapshot.parent(relation)
-            yield _Stream(origin, label, child, owner, times, (relation,))
-            for further in self.children_of(child):
-                rows = self.snapshot.parent(further)
-                known = np.maximum(self.snapshot.time(further.child), gather(times, rows, clock.NEVER))
-                deeper = f"{label}←{further.child}[{'+'.join(further.key)}]"
-                yield _Stream(origin, deeper, further.child, gather(owner, rows, -1), known, (relation, further))
-
-    def labelled(self, path: tuple[Relation, ...]) -> bool:
-        """Whether earlier labels are a stream of what ``path`` leads to: in a row-level task only of what rows refer
-        to, and only where the label's columns may be read on older rows."""
-        columns = self.task.label_columns
-        return not self.task.row_level or bool(path and columns and not columns & self.task.hidden)
-
-    def newest_parents(self) -> Iterator[_Origin]:
+    def newest_parents(self) -> Iterator[Origin]:
         """What the newest child of the entity refers to: a driver's present team."""
         for number, stream in enumerate(self.streams):
             if stream.table and stream.origin.depth == 0 and len(stream.over) == 1:
-                newest = _Origin(f"{stream.label}:last.", stream.table, self.ranges(number).newest(), 0)
-                for relation in self.keys_of(stream.table):
+                newest = Origin(f"{stream.label}:last.", stream.table, self.ranges(number).newest(), 0)
+                for relation in self.walk.keys_of(stream.table):
                     if relation != stream.over[0]:
-                        yield self.parent(newest, relation)
+                        yield self.walk.parent(newest, relation)
 
     def ranges(self, number: int) -> Ranges:
         if number not in self.arranged:
             stream = self.streams[number]
-            self.arranged[number] = Ranges(stream.owner, stream.time, stream.origin.rows, self.cut)
+            self.arranged[number] = Ranges(stream.owner, stream.time, stream.origin.rows, self.walk.cut)
         return self.arranged[number]
 
     def at(self, number: int, known: clock.Times) -> Ranges:
         """The arrangement of a stream by the time at which the cells of one column were known."""
         stream = self.streams[number]
+        known = np.maximum(known, stream.time)
         if np.array_equal(known, stream.time):
             return self.ranges(number)
-        return Ranges(stream.owner, np.maximum(known, stream.time), stream.origin.rows, self.cut)
+        return Ranges(stream.owner, known, stream.origin.rows, self.walk.cut)
 
     def read_rows(self) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
         """The calendar at each seed, and the columns of the entity's row and of the rows it refers to."""
         yield from _calendar(self.seeds)
-        entity = _Origin("", self.task.entity, self.seeds.rows, 0)
+        entity = Origin("", self.task.entity, self.seeds.rows, 0)
         for origin in (entity, *self.parents):
             with_row = self.seeds.time if self.task.row_level and origin is entity else self.seeds.cut
             stypes = (Stype.numerical, Stype.categorical, Stype.timestamp)
             for column in self.cells.inputs(origin.table, stypes, masked=True):
                 # What came to be known at the very time of a row-level seed is not older than it.
-                cut = self.cut if self.schema[origin.table].told_by(column) else with_row
+                cut = self.walk.cut if self.schema[origin.table].told_by(column) else with_row
                 known = gather(self.cells.known(origin.table, column), origin.rows, clock.NEVER)
                 rows = np.where(known <= cut, origin.rows, -1)
                 if column.stype is Stype.timestamp:
@@ -271,7 +164,7 @@ class _Builder:
         for column in self.cells.inputs(stream.table, (Stype.categorical,), masked=False):
             codes = partial(self.cells.codes_known, stream.table, column)
             yield self.codes(number, f".{column.name}", codes, depth)
-        for relation in self.keys_of(stream.table):
+        for relation in self.walk.keys_of(stream.table):
             if relation in stream.over:
                 continue
             key = f"{'+'.join(relation.key)}"
@@ -283,28 +176,39 @@ class _Builder:
                     number, f".{key}.{column.name}", partial(self.referred, relation, column), depth + 1.5
                 )
 
-    def counted(self, stream: _Stream, cost: float) -> Iterator[tuple[float, str, Callable[[Ranges], Floats]]]:
+    def counted(self, stream: Stream, cost: float) -> Iterator[tuple[float, str, Callable[[Ranges], Floats]]]:
         windows = [frame for frame in self.frames if frame.us is not None]
-        timeless = self.schema[stream.table].time is None
+        timeless = self.schema[stream.table].time is None and not any(map(self.schema.told_by, stream.over))
         for frame in [ALL] if timeless else [ALL, *windows]:
             yield cost, f"{stream.label} count, {frame.name}", partial(_counted, frame)
+        if self.schema[stream.table].valid_until is not None:
+            yield cost, f"{stream.label} count, not ended", lambda ranges: self.going_on(stream, ranges)
         if not timeless:
             yield cost, f"{stream.label} days since last", lambda ranges: self.since(stream, ranges.newest())
             yield cost + 0.5, f"{stream.label} days since first", lambda ranges: self.since(stream, ranges.oldest())
 
-    def since(self, stream: _Stream, rows: Rows) -> Floats:
+    def going_on(self, stream: Stream, ranges: Ranges) -> Floats:
+        """How many of a stream's rows have not ended by the cut, as :class:`rdl.sampler.Sampler` counts them."""
+        until = self.cells.instants(stream.table, str(self.schema[stream.table].valid_until))
+        # Rows are strictly older than a row-level seed, but what ends at its very time is over.
+        ended = np.maximum(stream.time, until - int(self.task.row_level))
+        over = Ranges(stream.owner, ended, stream.origin.rows, self.walk.cut)
+        return _counted(ALL, ranges) - _counted(ALL, over)
+
+    def since(self, stream: Stream, rows: Rows) -> Floats:
         return days_between(self.seeds.cut, gather(stream.time, rows, clock.NEVER))
 
-    def keyed(self, stream: _Stream, relation: Relation) -> tuple[Codes32, clock.Times]:
+    def keyed(self, stream: Stream, relation: Relation) -> tuple[Codes32, clock.Times]:
         """What a stream's rows refer to, and when that was known: not before it was there itself."""
-        rows = self.snapshot.parent(relation)
-        return rows, np.maximum(stream.time, gather(self.snapshot.time(relation.parent), rows, clock.ALWAYS))
+        rows, known = self.snapshot.parent(relation), np.maximum(stream.time, self.snapshot.linked(relation))
+        return rows, np.maximum(known, gather(self.snapshot.time(relation.parent), rows, clock.ALWAYS))
 
     def referred(self, relation: Relation, column: Column) -> tuple[Floats, clock.Times]:
         """The cells that a child's rows refer to, and when each was known."""
         values, known = self.cells.numbers_known(relation.parent, column)
         rows = self.snapshot.parent(relation)
-        return gather(values, rows, np.nan), gather(known, rows, clock.NEVER)
+        known = np.maximum(gather(known, rows, clock.NEVER), self.snapshot.linked(relation))
+        return gather(values, rows, np.nan), known
 
     def past_labels(self, number: int, cost: float) -> _Source:
         """Aggregates over earlier labels; where they lie is learnt from the training labels."""

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rdl.aggregates import MOST_COLUMNS, Seeds, closing_times, window_features
+from rdl.aggregates import MOST_COLUMNS, window_features
 from rdl.config import Regime
 from rdl.errors import ConfigError
 from rdl.metrics import headline
 from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.ranges import Ranges
 from rdl.snapshot import Snapshot
+from rdl.streams import Seeds, closing_times
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -95,23 +96,25 @@ def fit_baselines(
 def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) -> Floats:
     """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none.
 
-    A label is known once its window has closed (:func:`rdl.aggregates.closing_times`): time + horizon ≤ cut. The rows
+    A label is known once its window has closed (:func:`rdl.streams.closing_times`): time + horizon ≤ cut. The rows
     of a row-level task have one label each: there it is that of the newest strictly older row of the same parent over
-    the table's first foreign key (the user's last click), NaN throughout where the label columns are hidden or the
-    table has no foreign key.
+    the table's first foreign key (the user's last click), both keys known by then, NaN throughout where the label
+    columns are hidden or the table has no foreign key.
     """
     found = np.full(len(table), np.nan)
-    owner = table.entity
+    owner = asked = table.entity
+    known = closing_times(task, table, snapshot)
     if task.row_level:
         schema = snapshot.schema
         closed = (*task.label_keys(schema), *task.closed_keys(schema))
         relations = [relation for relation in schema.relations_from(task.entity) if relation not in closed]
         if not relations or not task.label_columns or task.label_columns & task.hidden:
             return found
-        owner = snapshot.parent(relations[0])[table.entity].astype(np.int64)
-        cuts = np.minimum(cuts, table.time - 1)
+        owner, linked = (of(relations[0])[table.entity].astype(np.int64) for of in (snapshot.parent, snapshot.linked))
+        cuts, known = np.minimum(cuts, table.time - 1), np.maximum(known, linked)
+        asked = np.where(linked <= cuts, owner, -1)
     labelled = np.where(np.isfinite(table.target), owner, -1)
-    newest = Ranges(labelled, closing_times(task, table, snapshot), owner, cuts).newest()
+    newest = Ranges(labelled, known, asked, cuts).newest()
     found[newest >= 0] = table.target[newest[newest >= 0]]
     return found
 

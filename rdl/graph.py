@@ -4,8 +4,9 @@ Rows are numbered by time inside each table, so "known at t" is ``row < limit`` 
 parent of a row is one gather, and the children of a row known at t are a prefix of its children.
 
 It stands on disk inside the snapshot, in folders that appear whole or not at all: ``links-1`` with ``n.children.npy``
-and ``n.indptr.npy`` for the n-th relation and, for each table whose rows end, ``ends-1-<table>-<column>``. What is
-opened is memory-mapped, so processes share it.
+and ``n.indptr.npy`` for the n-th relation; for each whose key became known later than its row ``late-1-<n>-<columns>``,
+with ``children.npy`` in another order and their times; and, for each table whose rows end, ``ends-1-<table>-<column>``,
+with the names of its late keys behind. What is opened is memory-mapped, so processes share it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch_geometric.data import HeteroData
 from rdl.cache import discard, making, writing
 from rdl.endings import mapped, read_endings
 from rdl.extract import micros
-from rdl.links import Link, read_link, write_link, write_link_endings
+from rdl.links import Link, read_late, read_link, write_late, write_link, write_link_endings
 from rdl.schema import Relation
 from rdl.snapshot import Snapshot
 
@@ -61,6 +62,7 @@ class TemporalGraph:
         links = _opened(
             snapshot.path / f"links-{FORMAT}", partial(_write_links, snapshot), partial(_read_links, snapshot)
         )
+        links |= {relation: _late(snapshot, relation, links[relation]) for relation in filter(schema.told_by, links)}
         until = {}
         for table in schema.tables:
             if schema.tables[table].valid_until is not None:
@@ -92,7 +94,8 @@ class TemporalGraph:
     def to_hetero_data(self, frames: Mapping[str, TensorFrame] | None = None) -> HeteroData:
         """The graph as PyG's ``HeteroData``: ``num_nodes``, ``time`` (int64 µs) and, from ``frames``, ``tf`` for each
         table; ``edge_index`` int64 ``[2, links]`` for each relation as (child, "key", parent), and back as (parent,
-        "rev_key", child), where key is the relation's columns joined by "+"."""
+        "rev_key", child), named as :func:`edge_name` says. Edges whose key became known later than its row have
+        ``known_at`` int64 ``[links]`` µs, ``clock.NEVER`` where nobody says when: before then they tell the future."""
         data = HeteroData()
         for table, count in self.num_rows.items():
             data[table].num_nodes, data[table].time = count, self.time[table]
@@ -101,8 +104,11 @@ class TemporalGraph:
         for relation, link in self.links.items():
             child = torch.nonzero(link.parent >= 0).squeeze(1)
             edges = torch.stack([child, link.parent[child].long()])
-            data[relation.child, edge_name(relation), relation.parent].edge_index = edges
-            data[relation.parent, edge_name(relation, back=True), relation.child].edge_index = edges.flip(0)
+            up = data[relation.child, edge_name(relation, self.links), relation.parent]
+            down = data[relation.parent, edge_name(relation, self.links, back=True), relation.child]
+            up.edge_index, down.edge_index = edges, edges.flip(0)
+            if link.late is not None:
+                up.known_at = down.known_at = link.late.known[child]
         return data
 
     def __repr__(self) -> str:
@@ -110,9 +116,12 @@ class TemporalGraph:
         return f"TemporalGraph({rows:,} rows in {len(self.num_rows)} tables, {links:,} links in {len(self.links)} keys)"
 
 
-def edge_name(relation: Relation, *, back: bool = False) -> str:
-    """What PyG calls the edges from child to parent, or ``back``."""
-    return ("rev_" if back else "") + "+".join(relation.key)
+def edge_name(relation: Relation, among: Collection[Relation], *, back: bool = False) -> str:
+    """What PyG calls the edges from child to parent, or ``back``: the key's columns joined by "+"; behind them "→" and
+    what they refer to, where another relation ``among`` the graph's has the same columns and tables."""
+    name = "+".join(relation.key)
+    alike = [(one.child, "+".join(one.key), one.parent) for one in among].count((relation.child, name, relation.parent))
+    return ("rev_" if back else "") + name + (f"→{'+'.join(relation.referred)}" if alike > 1 else "")
 
 
 def _reopened(snapshot: Snapshot, relations: Collection[Relation]) -> TemporalGraph:
@@ -132,12 +141,29 @@ def _read_links(snapshot: Snapshot, folder: Path) -> dict[Relation, Link]:
     }
 
 
+def _late(snapshot: Snapshot, relation: Relation, link: Link) -> Link:
+    """``link`` with its children in the order in which they and their keys were known."""
+    return _opened(
+        snapshot.path / _late_name(snapshot, relation),
+        lambda folder: write_late(folder, link, snapshot.time(relation.child), snapshot.linked(relation)),
+        lambda folder: read_late(folder, link),
+    )
+
+
+def _late_name(snapshot: Snapshot, relation: Relation) -> str:
+    """What tells the order of a late key's children from that by other columns."""
+    columns = [column.name for column in snapshot.schema[relation.child].columns]
+    told = [str(columns.index(name)) for name in snapshot.schema.told_by(relation)]
+    return "-".join(["late", str(FORMAT), str(snapshot.schema.relations.index(relation)), *told])
+
+
 def _endings(snapshot: Snapshot, table: str, links: Mapping[Relation, Link]) -> tuple[Tensor, dict[Relation, Link]]:
     """When the rows of ``table`` end, and its links to parents with their endings."""
     described = snapshot.schema[table]
     column = [c.name for c in described.columns].index(str(described.valid_until))
-    name = f"ends-{FORMAT}-{list(snapshot.schema.tables).index(table)}-{column}"
     ending = [(n, relation) for n, relation in enumerate(snapshot.schema.relations) if relation.child == table]
+    late = [_late_name(snapshot, relation) for _, relation in ending if links[relation].late is not None]
+    name = "-".join(["ends", str(FORMAT), str(list(snapshot.schema.tables).index(table)), str(column), *late])
 
     def write(folder: Path) -> None:
         until = micros(snapshot.arrow(table)[described.valid_until], f"{table}.valid_until")

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from scipy.stats import rankdata
 
 from rdl.cells import Cells, gather
+from rdl.clock import NEVER
 from rdl.columns import as_numbers
 from rdl.query.expressions import ColumnRef, walk
 from rdl.query.task import Kind, Task, TaskTable
@@ -197,18 +198,17 @@ def _origins(task: Task, table: TaskTable, cells: Cells, *, far: bool) -> Iterat
     child of each."""
     snapshot, schema = cells.snapshot, cells.snapshot.schema
 
+    def parent(below: _Origin, relation: Relation) -> _Origin:
+        rows = gather(snapshot.parent(relation), below.rows, -1).astype(np.int64)
+        rows[gather(snapshot.linked(relation), below.rows, NEVER) > cut] = -1
+        return _Origin(relation.parent, (*below.over, relation), rows)
+
     def parents(below: _Origin) -> list[_Origin]:
-        found = []
-        for relation in schema.relations_from(below.table):
-            if relation not in closed:
-                rows = gather(snapshot.parent(relation), below.rows, -1).astype(np.int64)
-                for name in relation.key:
-                    known = cells.readable(below.table, schema[below.table][name], below.rows, table.time)
-                    rows[~known] = -1
-                found.append(_Origin(relation.parent, (*below.over, relation), rows))
-        return found
+        keys = [relation for relation in schema.relations_from(below.table) if relation not in closed]
+        return [parent(below, relation) for relation in keys]
 
     closed = (*task.label_keys(schema), *task.closed_keys(schema))
+    cut = table.time - 1 if task.row_level else table.time
     entity = _Origin(task.entity, (), table.entity)
     first = parents(entity)
     yield from (entity, *first)
@@ -216,10 +216,12 @@ def _origins(task: Task, table: TaskTable, cells: Cells, *, far: bool) -> Iterat
         return
     for origin in first:
         yield from parents(origin)
-    cut = table.time - 1 if task.row_level else table.time
     for origin in (entity, *first):
         for relation in schema.relations_to(origin.table):
-            children = Ranges(snapshot.parent(relation), snapshot.time(relation.child), origin.rows, cut)
+            if relation in task.closed_keys(schema):
+                continue
+            known = np.maximum(snapshot.time(relation.child), snapshot.linked(relation))
+            children = Ranges(snapshot.parent(relation), known, origin.rows, cut)
             yield _Origin(relation.child, (*origin.over, relation), children.newest(), newest=True)
 
 

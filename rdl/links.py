@@ -1,12 +1,13 @@
 """The two directions of one foreign key: the parent of a row by one gather, the children of a row in order of time.
 
 What a seed sees of a row's children is a range of them, or, where rows end, a set of which each member is found by its
-number. Either costs the logarithm of the number of children, and nothing is walked through.
+number. Either costs the logarithm of the number of children, and nothing is walked through. Where the key became known
+later than its row, a child comes to its parent then, not before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,29 +26,48 @@ Rows64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """When the keys of one relation became known, which is later than their rows.
+
+    ``known`` int64 ``[children]``: µs UTC of each child row's key, ``clock.NEVER`` where nobody says. ``linked`` int64
+    ``[links]``: of each of the link's children when both it and its key were known, ascending in each parent's range.
+    """
+
+    known: Tensor
+    linked: Tensor
+
+    def to(self, device: torch.device) -> Late:
+        """The same times on ``device``."""
+        return Late(self.known.to(device), self.linked.to(device))
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """One relation's edges, both ways.
 
     ``parent`` int32 ``[children]``: the parent's row of each child row, −1 where NULL or dangling.
     ``children`` int32 ``[links]``: child rows ordered by (parent, time); the children of parent row p are
     ``children[indptr[p]:indptr[p + 1]]``. ``indptr`` int64 ``[parents + 1]``. ``endings`` say when these children end;
-    None where they never do.
+    None where they never do. ``late`` says when the keys became known, and children are then ordered by (parent,
+    ``late.linked``, row); None where keys were known with their rows.
     """
 
     parent: Tensor
     children: Tensor
     indptr: Tensor
     endings: Endings | None = None
+    late: Late | None = None
 
     def to(self, device: torch.device) -> Link:
         """The same link on ``device``."""
-        endings = self.endings and self.endings.to(device)
-        return Link(self.parent.to(device), self.children.to(device), self.indptr.to(device), endings)
+        endings, late = self.endings and self.endings.to(device), self.late and self.late.to(device)
+        return Link(self.parent.to(device), self.children.to(device), self.indptr.to(device), endings, late)
 
     def visible(self, parents: Tensor, limit: Tensor, cut: Tensor) -> Visible:
-        """The children of ``parents`` that are rows below ``limit`` and have not ended by ``cut`` µs; all ``[N]``."""
+        """The children of ``parents`` that are rows below ``limit`` and have not ended by ``cut`` µs; all ``[N]``. Of
+        late keys ``limit`` is a time, and the children are those linked before it."""
         start, stop = self.indptr.index_select(0, parents), self.indptr.index_select(0, parents + 1)
-        known = bisect(self.children, start, stop, limit)
+        known = bisect(self.children if self.late is None else self.late.linked, start, stop, limit)
         if self.endings is None:
             return Visible(self, start, known, known - start)
         alive, count = self.endings.count(start, stop, known - start, cut)
@@ -98,6 +118,26 @@ def read_link(folder: Path, number: int, parent: Tensor, num_parents: int) -> Li
     if len(indptr) != num_parents + 1 or int(indptr[-1]) != len(children):
         raise ValueError(f"{folder} has links of another graph")
     return Link(parent, children, indptr)
+
+
+def write_late(folder: Path, link: Link, time: Rows64, known: Rows64) -> None:
+    """Writes the children of ``link`` in the order in which they and their keys were known: rows at ``time``, keys at
+    ``known``, both ``[children]`` µs."""
+    linked = np.maximum(time, known)
+    order = np.argsort(linked, kind="stable")
+    place, _ = grouped(link.parent.numpy()[order], len(link.indptr) - 1)
+    children = order[place]
+    np.save(folder / "children.npy", children.astype(np.int32))
+    np.save(folder / "linked.npy", linked[children])
+    np.save(folder / "known.npy", known)
+
+
+def read_late(folder: Path, link: Link) -> Link:
+    """``link`` with its children in the order of ``folder``, memory-mapped. Raises ValueError where that is damaged."""
+    children, linked, known = (mapped(folder / f"{name}.npy") for name in ("children", "linked", "known"))
+    if not len(children) == len(linked) == len(link.children) or len(known) != len(link.parent):
+        raise ValueError(f"{folder} has links of another graph")
+    return replace(link, children=children, late=Late(known, linked))
 
 
 def write_link_endings(folder: Path, number: int, link: Link, until: Rows64) -> None:

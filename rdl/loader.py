@@ -155,7 +155,8 @@ def hetero_data(
             nodes.tf = frame
     for relation in sampler.graph.links:
         for type_ in (EdgeType(relation, to_parent=True), EdgeType(relation, to_parent=False)):
-            name = type_.source, edge_name(relation, back=not type_.to_parent), type_.target
+            edges = edge_name(relation, sampler.graph.links, back=not type_.to_parent)
+            name = type_.source, edges, type_.target
             data[name].edge_index = subgraph.edges.get(type_, none.view(2, 0))
     return data
 

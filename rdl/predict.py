@@ -27,7 +27,7 @@ def seeds_of(
 
 
 def sampler_of(task: Task, snapshot: Snapshot, fanouts: tuple[int, ...], strategy: Sampling, seed: int = 0) -> Sampler:
-    """A sampler over the snapshot's graph; a key with a column that is never an input is no edge either."""
+    """A sampler over the snapshot's graph; a key with a column that is never an input is no edge."""
     graph = TemporalGraph.build(snapshot).without(task.closed_keys(snapshot.schema))
     return Sampler(graph, fanouts, strategy=strategy, seed=seed)
 

@@ -2,7 +2,8 @@
 
 A hop follows every foreign key of the frontier's rows both ways: to the parent (one gather), and to as many of the
 children known at the seed's cut as are wanted, the most recent or any (a bisection inside the parent's time-ordered
-children). The same code runs on CPU and CUDA, and what it draws depends on the seed alone.
+children). A key that became known later than its row is followed, either way, from then on: its newest children are
+those linked last. The same code runs on CPU and CUDA, and what it draws depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ class Seeds:
 
     ``cut`` is the newest time a visible row may have (``time`` itself in the seed-time regime, at most the split's cut
     in the frozen one). ``strictly`` (row-level tasks): children must be older than ``cut``, not at it; what a row
-    refers to is known with the row, so parents may be as old as the cut. ``hidden`` (only with it) are foreign keys of
-    ``table`` that are asked for: they are followed from rows older than ``cut`` alone, so never from a seed's own row.
-    Raises ConfigError for hidden keys without ``strictly``.
+    refers to is known with the row, so parents may be as old as the cut; a key known later than its row must have been
+    before the cut. ``hidden`` (only with it) are foreign keys of ``table`` that are asked for: they are followed from
+    rows older than ``cut`` alone, so never from a seed's own row. Raises ConfigError for hidden keys without
+    ``strictly``.
     """
 
     table: str
@@ -51,7 +53,8 @@ class Seeds:
 
     @property
     def late_cut(self) -> Tensor:
-        """The newest time int64 ``[S]`` at which a late column may have become known: what is strictly older."""
+        """The newest time int64 ``[S]`` at which a late column, or a late key, may have become known: what is strictly
+        older."""
         return self.cut - int(self.strictly)
 
     def take(self, which: Tensor | slice) -> Seeds:
@@ -217,6 +220,8 @@ class _Sampling:
         self.sampler, self.graph, self.seeds, self.growth = sampler, sampler.graph, seeds, _Growth()
         # Rows without a time are seen by nobody, however late.
         self.cut = seeds.cut.clamp(max=NEVER - 1)
+        # Of children, and of keys known later than their row, the first time that each seed does not see.
+        self.unseen = self.cut + int(not seeds.strictly)
         self.limits: dict[tuple[str, bool], Tensor] = {}
         self.uniform = sampler.strategy is Sampling.uniform
         self.draw = draw
@@ -299,10 +304,13 @@ class _Sampling:
         return _Frontier(type_.source, first, rows, seed, path, type_, at.descents + type_.to_parent)
 
     def _children(self, at: _Frontier, type_: EdgeType, key: Tensor) -> tuple[Tensor, Tensor]:
-        """The children sampled of each row, newest first: (number in the frontier, ascending, and child row)."""
+        """The children sampled of each row, the newest, or the one linked last, first: (number in the frontier,
+        ascending, and child row)."""
         fanout = self.sampler.by_relation.get(type_.relation, self.sampler.fanouts)[at.descents]
-        limit = self._limit(type_.source, strictly=self.seeds.strictly).index_select(0, at.seed)
-        visible = self.graph.links[type_.relation].visible(at.rows, limit, self.cut.index_select(0, at.seed))
+        link = self.graph.links[type_.relation]
+        late = link.late is not None
+        limit = self.unseen if late else self._limit(type_.source, strictly=self.seeds.strictly)
+        visible = link.visible(at.rows, limit.index_select(0, at.seed), self.cut.index_select(0, at.seed))
         self.growth.degrees.setdefault(type_, []).append((at.first, visible.count))
         taken = visible.count.clamp(max=fanout)
         target = torch.repeat_interleave(taken)
@@ -316,10 +324,13 @@ class _Sampling:
 
     def _parents(self, at: _Frontier, type_: EdgeType) -> tuple[Tensor, Tensor]:
         """The parent of each row that has one in sight: (number in the frontier, ascending, and parent row)."""
-        rows = self.graph.links[type_.relation].parent.index_select(0, at.rows).long()
+        link = self.graph.links[type_.relation]
+        rows = link.parent.index_select(0, at.rows).long()
         seen = (rows >= 0) & (rows < self._limit(type_.source, strictly=False).index_select(0, at.seed))
         if type_.relation in self.seeds.hidden:
             seen &= at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+        if link.late is not None:
+            seen &= link.late.known.index_select(0, at.rows) < self.unseen.index_select(0, at.seed)
         target = torch.nonzero(seen).squeeze(1)
         if type_.source in self.graph.until:
             until = self.graph.until[type_.source].index_select(0, rows.index_select(0, target))

@@ -59,7 +59,8 @@ TIME_FORMATS: Mapping[str, tuple[Dtype, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column. ``known_at`` names the column of the same table that says when this one's value became known;
-    before that time the value is masked. None: known with its row.
+    before that time, and where it is NULL, the value is masked and a foreign key leads nowhere. None: known with its
+    row.
 
     ``time_format``, one of :data:`TIME_FORMATS`, says that the column is stored so and read as a timestamp. None: read
     as stored.
@@ -186,6 +187,13 @@ class Schema:
     def relations_to(self, parent: str) -> tuple[Relation, ...]:
         """The foreign keys that refer to ``parent``, in the schema's order."""
         return tuple(relation for relation in self.relations if relation.parent == parent)
+
+    def told_by(self, relation: Relation) -> tuple[str, ...]:
+        """The columns of the child that say when its key became known, the latest of them; none where it was known with
+        its row."""
+        child = self[relation.child]
+        told = (child.told_by(child[column]) for column in relation.key)
+        return tuple(dict.fromkeys(column for column in told if column is not None))
 
     def relation(self, child: str, key: tuple[str, ...]) -> Relation:
         """The relation of ``child`` over the columns ``key``. Raises SchemaError where there is none."""

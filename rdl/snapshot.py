@@ -26,7 +26,7 @@ from rdl.cache import default_cache, discard, making, prune, writing
 from rdl.database.failures import explained
 from rdl.database.reader import Reader
 from rdl.errors import ConfigError, DatabaseError, SchemaError
-from rdl.extract import FORMAT, Extraction, Listener, Older, Report
+from rdl.extract import FORMAT, Extraction, Listener, Older, Report, micros
 from rdl.keys import match, quote
 from rdl.schema import Relation, Schema, Stype
 from rdl.sorting import map_table
@@ -84,6 +84,14 @@ class Snapshot:
         if relation not in self._parent:
             raise SchemaError(f"there is no relation {relation}")
         return self._parent[relation]
+
+    def linked(self, relation: Relation) -> clock.Times:
+        """When the key of each child row became known [rows], µs UTC: ``clock.ALWAYS`` throughout for a key that was
+        known with its row, ``clock.NEVER`` where nobody says (NULL)."""
+        found = np.full(self.num_rows[relation.child], clock.ALWAYS)
+        for column in self.schema.told_by(relation):
+            np.maximum(found, micros(self._arrow[relation.child][column], f"{relation.child}.{column}"), out=found)
+        return found
 
     def keys(self, table: str, rows: npt.NDArray[np.integer]) -> pa.Table:
         """The primary-key columns of ``rows``, in that order; of a table without one, a single column ``row``."""

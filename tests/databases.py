@@ -1,5 +1,5 @@
 """Random databases for what must hold of any: composite keys, keys to the own table and in circles, duplicate and NULL
-times, rows that end, timeless and empty tables, keys that name nothing or a row to come."""
+times, rows that end, timeless and empty tables, keys that name nothing or a row to come, and keys known later."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Database:
 
 
 def random_database(rng: np.random.Generator) -> Database:
-    """Two to four tables, each with up to three keys to any of them."""
+    """Two to four tables, each with up to three keys to any of them, of whose columns some are known later."""
     names = [f"t{number}" for number in range(rng.integers(2, 5))]
     keys = {name: ("a", "b") if rng.random() < 0.4 else ("id",) for name in names}
     tables, relations, rows = {}, [], {}
@@ -44,11 +44,16 @@ def random_database(rng: np.random.Generator) -> Database:
         parents = [names[rng.integers(len(names))] for _ in range(rng.integers(0, 4))]
         foreign = [tuple(f"to{n}_{column}" for column in keys[parent]) for n, parent in enumerate(parents)]
         relations += [Relation(name, key, parent, keys[parent]) for key, parent in zip(foreign, parents, strict=True)]
-        columns = [Column(c, Dtype.integer, Stype.identifier) for c in (*keys[name], *sum(foreign, ()))]
+        columns = [Column(c, Dtype.integer, Stype.identifier) for c in keys[name]]
+        told = rng.choice(["", "", "linked_at", "told_at"], len(sum(foreign, ())))
+        columns += [
+            Column(c, Dtype.integer, Stype.identifier, known_at=str(by) or None)
+            for c, by in zip(sum(foreign, ()), told, strict=True)
+        ]
         columns += [
             Column("value", Dtype.float, Stype.numerical),
             Column("status", Dtype.text, Stype.categorical, known_at="told_at"),
-            *(Column(c, Dtype.timestamp, Stype.timestamp) for c in ("at", "until", "told_at")),
+            *(Column(c, Dtype.timestamp, Stype.timestamp) for c in ("at", "until", "told_at", "linked_at")),
         ]
         time = TimePath("at") if timed else None
         tables[name] = Table(name, tuple(columns), keys[name], time, "until" if ends else None)
@@ -72,6 +77,7 @@ def draw(rng: np.random.Generator, table: Table, count: int, first_day: int = 0)
         "at": days(0.1),
         "until": days(0.3),
         "told_at": days(0.2),
+        "linked_at": days(0.2),
     }
     keys = sorted({c.name.rsplit("_", 1)[0] for c in table.columns if c.name.startswith("to") and c.name != "told_at"})
     for key in keys:
@@ -114,15 +120,13 @@ def with_another_future(database: Database, rng: np.random.Generator, day: int) 
 
 def late_altered(rows: pa.Table, table: Table, rng: np.random.Generator, day: int) -> pa.Table:
     """``rows`` with other values of what is not told by ``day``: ends, and what is told at a later time."""
-    other = draw(rng, table, rows.num_rows, day + 1)
-    told_at = times(rows, "told_at")
-    until = times(rows, "until") if table.valid_until is not None else np.zeros(rows.num_rows)
-    for column, told in (("status", told_at), ("told_at", told_at), ("until", until)):
-        field = rows.schema.field(column)
-        later = pa.array(told > day * US_PER_DAY)
-        values = pc.if_else(later, other[column].cast(field.type), rows[column])
-        rows = rows.set_column(rows.schema.get_field_index(column), field, values)
-    return rows
+    other, altered = draw(rng, table, rows.num_rows, day + 1), rows
+    for column in table.columns:
+        if (told_by := table.told_by(column)) is not None:
+            field, later = rows.schema.field(column.name), pa.array(times(rows, told_by) > day * US_PER_DAY)
+            values = pc.if_else(later, other[column.name].cast(field.type), rows[column.name])
+            altered = altered.set_column(rows.schema.get_field_index(column.name), field, values)
+    return altered
 
 
 def times(rows: pa.Table, column: str) -> npt.NDArray[np.int64]:

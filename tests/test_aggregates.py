@@ -8,31 +8,42 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdl.aggregates import MOST_COLUMNS, Seeds, closing_times, window_features
+from rdl.aggregates import MOST_COLUMNS, window_features
+from rdl.cells import Cells
 from rdl.clock import NEVER, US_PER_DAY, Span
+from rdl.extract import micros
+from rdl.graph import TemporalGraph
 from rdl.query.expressions import Aggregate, ColumnRef
 from rdl.query.task import Kind, Task, TaskTable
+from rdl.sampler import EdgeType, Sampler
 from rdl.schema import Table
+from rdl.streams import Origin, Seeds, Walk, closing_times
+from tests.databases import random_database
 from tests.memory import MemoryReader
+from tests.test_sampler import some_seeds
 
 CHURN = Task(Kind.binary, "", "users", None, horizon=Span(5))
 CLICK = Task(Kind.regression, "", "orders", None, row_level=True, label_columns=frozenset({("orders", "amount")}))
 DAYS = 40
+#: The keys of orders that are known later than these.
+LATE: list[tuple[str, ...]] = [(), ("item",), ("user id", "item")]
 
 
-def database(seed: int, *, after: int | None = None) -> MemoryReader:
+def database(seed: int, *, after: int | None = None, late: tuple[str, ...] = ()) -> MemoryReader:
     """Firms ← users ← orders → items. With ``after``, whatever happens later than that day is another history, some
-    items that are listed later are not there, and orders of that very day have other values."""
+    items that are listed later are not there, and orders of that very day have other values. The keys of orders
+    that are ``late`` are known when these are paid."""
     rng, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     n = 60
     at = rng.integers(0, DAYS, n)
     values = {
         "user id": rng.integers(0, 5, n).astype(np.float64), "item": rng.integers(0, 6, n).astype(np.float64),
-        "amount": np.round(rng.random(n) * 50, 1), "kind": rng.integers(0, 4, n), "paid": at + rng.integers(0, 9, n),
+        "amount": np.round(rng.random(n) * 50, 1), "kind": rng.integers(0, 4, n), "paid": at + rng.integers(-2, 9, n),
         "fee": rng.random(n),
     }  # fmt: skip
     values["user id"][rng.random(n) < 0.1] = np.nan
@@ -43,6 +54,8 @@ def database(seed: int, *, after: int | None = None) -> MemoryReader:
         later, unpaid = at > after, values["paid"] > after
         for column in ("user id", "item", "amount", "kind"):
             values[column] = np.where(later, other.permutation(values[column]), values[column])
+        for column in late:
+            values[column] = np.where(unpaid, other.permutation(values[column]), values[column])
         values["fee"] = np.where(unpaid, other.random(n), values["fee"])
         values["paid"] = np.where(unpaid, other.integers(after + 1, DAYS + 20, n), values["paid"])
         price = np.where(listed > after, other.random(6), price)
@@ -72,9 +85,9 @@ def database(seed: int, *, after: int | None = None) -> MemoryReader:
         times={"orders": "at", "items": "listed"},
         relations=[("users", "firm", "firms"), ("orders", "user id", "users"), ("orders", "item", "items")],
     )
-    orders = reader.schema["orders"]
-    late = tuple(replace(c, known_at="paid") if c.name in ("fee", "paid") else c for c in orders.columns)
-    known = Table("orders", late, orders.primary_key, orders.time)
+    orders, told = reader.schema["orders"], {"fee", "paid", *late}
+    columns = tuple(replace(c, known_at="paid") if c.name in told else c for c in orders.columns)
+    known = Table("orders", columns, orders.primary_key, orders.time)
     reader.schema = replace(reader.schema, tables={**reader.schema.tables, "orders": known})
     return reader
 
@@ -106,25 +119,25 @@ def differing(one: pa.Table, other: pa.Table) -> list[str]:
     return [n for n in one.column_names if one[n].to_numpy().tobytes() != other[n].to_numpy().tobytes()]
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), after=st.integers(10, DAYS))
-def test_what_happens_after_the_cut_changes_nothing(seed: int, after: int) -> None:
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), after=st.integers(10, DAYS), late=st.sampled_from(LATE))
+def test_what_happens_after_the_cut_changes_nothing(seed: int, after: int, late: tuple[str, ...]) -> None:
     seeds = churn_seeds(seed, after)
     rng = np.random.default_rng(seed)
     target = rng.random(12)
     closed = seeds.time + 5 * US_PER_DAY <= after * US_PER_DAY
-    before = features(database(seed), CHURN, seeds, 10, labels_of(seeds, target))
+    before = features(database(seed, late=late), CHURN, seeds, 10, labels_of(seeds, target))
     changed = labels_of(seeds, np.where(closed, target, rng.random(12)))
     # The fit of labels may only read those of training seeds, all of which lie before the fit's own time.
     fitted = seeds.time <= 10 * US_PER_DAY
     changed.target[fitted] = target[fitted]
-    assert differing(before, features(database(seed, after=after), CHURN, seeds, 10, changed)) == []
+    assert differing(before, features(database(seed, after=after, late=late), CHURN, seeds, 10, changed)) == []
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), after=st.integers(12, DAYS))
-def test_row_level_seeds_see_nothing_that_is_not_strictly_older(seed: int, after: int) -> None:
-    one, other = database(seed), database(seed, after=after)
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), after=st.integers(12, DAYS), late=st.sampled_from(LATE))
+def test_row_level_seeds_see_nothing_that_is_not_strictly_older(seed: int, after: int, late: tuple[str, ...]) -> None:
+    one, other = database(seed, late=late), database(seed, after=after, late=late)
     at = one.tables["orders"]["at"].to_numpy().astype("datetime64[us]").astype(np.int64)
     order = np.argsort(at, kind="stable")
     at = at[order]
@@ -150,22 +163,27 @@ def test_a_row_before_the_cut_does_change_something() -> None:
     )
 
 
-def test_aggregates_equal_those_by_hand() -> None:
-    reader = database(8)
+@pytest.mark.parametrize("late", LATE)
+def test_aggregates_equal_those_by_hand(late: tuple[str, ...]) -> None:
+    reader = database(8, late=late)
     orders = reader.tables["orders"].to_pandas()
     seeds = churn_seeds(8, DAYS)
     found = features(reader, CHURN, seeds, DAYS).to_pandas()
     price, listed = (reader.tables["items"].to_pandas()[name] for name in ("price", "listed"))
     for place, (user, time) in enumerate(zip(seeds.rows, seeds.time.astype("datetime64[us]"), strict=True)):
-        mine = orders[(orders["user id"] == user) & (orders["at"] <= time)].sort_values("at", kind="stable")
-        recent = mine[mine["at"] > time - np.timedelta64(5, "D")]
+        since = np.maximum(orders["at"], orders["paid"]) if "user id" in late else orders["at"]
+        mine = orders.assign(since=since)[(orders["user id"] == user) & (since <= time)]
+        mine = mine.sort_values(["since", "at"], kind="stable")
+        recent = mine[mine["since"] > time - np.timedelta64(5, "D")]
         paid = mine[mine["paid"] <= time]
-        known = mine["item"][np.maximum(mine["at"], listed[mine["item"]].to_numpy()) <= time]
+        known = mine["item"][(listed[mine["item"]].to_numpy() <= time) & ((mine["paid"] <= time) | (not late))]
         expected = {
             "orders[user id] count, all": len(mine),
             "orders[user id] count, 5 days": len(recent),
             "orders[user id].amount sum, all": mine["amount"].sum() if len(mine) else np.nan,
             "orders[user id].amount mean, 5 days": recent["amount"].mean(),
+            "orders[user id].amount last": mine["amount"].iloc[-1] if len(mine) else np.nan,
+            "orders[user id].item distinct": known.nunique(),
             "orders[user id].fee mean, all": paid["fee"].mean(),
             "orders[user id].kind distinct": mine["kind"].nunique(),
             "orders[user id].item.price mean, all": price[known].mean(),
@@ -196,7 +214,7 @@ def test_hidden_columns_are_never_read() -> None:
     assert not [name for name in found.column_names if "amount" in name or name == "age"]
 
 
-def test_a_key_that_is_asked_for_hidden_or_known_later_is_not_followed() -> None:
+def test_a_key_that_is_asked_for_or_hidden_is_not_followed() -> None:
     def parts(task: Task, reader: MemoryReader) -> str:
         seeds = Seeds(np.arange(10), np.full(10, DAYS * US_PER_DAY), np.full(10, DAYS * US_PER_DAY))
         asked = seeds if task.row_level else churn_seeds(2, DAYS)
@@ -207,12 +225,67 @@ def test_a_key_that_is_asked_for_hidden_or_known_later_is_not_followed() -> None
     assert not [name for name in named if name.startswith("item.")], "the seed's own"
     assert "item" in parts(CHURN, database(2))
     assert "item" not in parts(replace(CHURN, hidden=frozenset({("orders", "item")})), database(2))
-    late = database(2)
-    orders = late.schema["orders"]
-    columns = tuple(replace(one, known_at="paid") if one.name == "item" else one for one in orders.columns)
-    tables = {**late.schema.tables, "orders": replace(orders, columns=columns)}
-    late.schema = replace(late.schema, tables=tables)
-    assert "item" not in parts(CHURN, late)
+
+
+def test_a_late_key_leads_to_its_parent_from_then_on() -> None:
+    reader = database(6, late=("item",))
+    with TemporaryDirectory() as folder:
+        snapshot = reader.snapshot(Path(folder) / "snapshot")
+        rows, paid = np.arange(60), micros(snapshot.arrow("orders")["paid"])
+        item, at = snapshot.parent(snapshot.schema.relation("orders", ("item",))), snapshot.time("orders")
+        price, listed = snapshot.arrow("items")["price"].to_numpy()[item], snapshot.time("items")[item]
+        for task in (replace(CHURN, entity="orders"), CLICK):
+            time = at if task.row_level else at + 2 * US_PER_DAY
+            found = window_features(task, snapshot, Seeds(rows, time, time), fitted_at_us=DAYS * US_PER_DAY)
+            known = (paid < time if task.row_level else paid <= time) & (listed <= time)
+            assert known.any()
+            assert not known.all()
+            prices = np.where(known, price, np.nan).astype(np.float32)
+            np.testing.assert_array_equal(found["item.price"].to_numpy(), prices)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), row_level=st.booleans())
+def test_parents_and_the_number_of_children_are_those_of_the_sampler(seed: int, row_level: bool) -> None:
+    rng = np.random.default_rng(seed)
+    with TemporaryDirectory() as folder:
+        snapshot = random_database(rng).snapshot(Path(folder) / "snapshot")
+        asked = some_seeds(snapshot, rng, strictly=row_level)
+        if asked is None:
+            return
+        subgraph = Sampler(TemporalGraph.build(snapshot), (99,))(replace(asked, hidden=()))
+        task = Task(Kind.binary, "", asked.table, None, horizon=None if row_level else Span(5), row_level=row_level)
+        seeds = Seeds(*(part.numpy() for part in (asked.row, asked.time, asked.cut)))
+        found = window_features(task, snapshot, seeds, fitted_at_us=5 * US_PER_DAY, most_columns=999)
+        walk = Walk(task, snapshot, seeds, None, Cells(task, snapshot, 0))
+        parents = walk.parents(Origin("", asked.table, seeds.rows, 0), 1)
+    for relation in snapshot.schema.relations_to(asked.table):
+        which = "all" if snapshot.schema[relation.child].valid_until is None else "not ended"
+        counted = found[f"{relation.child}[{'+'.join(relation.key)}] count, {which}"].to_numpy()
+        assert counted.tolist() == subgraph.degrees[EdgeType(relation, to_parent=True)][: len(asked)].tolist()
+    for relation, parent in zip(snapshot.schema.relations_from(asked.table), parents, strict=True):
+        rows, edges = np.full(len(asked), -1), subgraph.edges.get(EdgeType(relation, to_parent=False))
+        if edges is not None:
+            rows[edges[1].numpy()] = subgraph.rows[relation.parent][edges[0]].numpy()
+        assert parent.rows.tolist() == rows.tolist()
+
+
+def test_a_child_that_ends_at_the_very_time_of_a_row_level_seed_is_over() -> None:
+    at = pa.array(np.array([0, 0, 0, 5]) * US_PER_DAY).cast(pa.timestamp("us"))
+    until = pa.array([4, 5, 6, None]).cast(pa.int64())
+    until = pc.multiply(until, US_PER_DAY).cast(pa.timestamp("us"))
+    loans = pa.table({"id": np.arange(4), "of": [3, 3, 3, 0], "at": at, "until": until})
+    reader = MemoryReader(
+        {"loans": loans}, keys={"loans": "id"}, times={"loans": "at"}, relations=[("loans", "of", "loans")]
+    )
+    table = replace(reader.schema["loans"], valid_until="until")
+    reader.schema = replace(reader.schema, tables={"loans": table})
+    for row_level in (False, True):
+        task = replace(CLICK if row_level else CHURN, entity="loans", label_columns=frozenset())
+        seeds = Seeds(np.array([3]), np.array([5 * US_PER_DAY]), np.array([5 * US_PER_DAY]))
+        found = features(reader, task, seeds, DAYS)
+        counts = [found[f"loans[of] count, {which}"].to_pylist() for which in ("all", "not ended")]
+        assert counts == [[3], [1]]
 
 
 def test_labels_that_the_task_hides_are_no_stream() -> None:
@@ -259,6 +332,11 @@ def test_labels_of_late_columns_are_known_when_these_are() -> None:
         assert (paid > labels.time).any()
         window = Aggregate("SUM", "orders", (), fee, None, Span(0), Span(5))
         assert (closing_times(replace(CHURN, target=window), labels, snapshot) == NEVER).all()
+        # Which rows a window holds is not known when it closes where their keys come later.
+        over = replace(window, argument=None, relations=snapshot.schema.relations_from("orders")[:1])
+        assert (closing_times(replace(CHURN, target=over), labels, snapshot) < NEVER).all()
+        late = database(1, late=("user id",)).snapshot(Path(folder) / "late")
+        assert (closing_times(replace(CHURN, target=over), labels, late) == NEVER).all()
 
 
 def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_not_read() -> None:

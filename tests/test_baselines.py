@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,6 +134,18 @@ def test_the_past_label_of_a_row_is_its_parents_last_one_strictly_before(tmp_pat
     found = past_labels(task, snapshot, table, table.time)
     assert np.array_equal(found, [np.nan, 1, np.nan, 0, 1, 1], equal_nan=True)
     assert np.isnan(past_labels(replace(task, hidden=asked), snapshot, table, table.time)).all()
+    # Users are known later: row 1's two days after it, row 4's never.
+    told = pa.array([0, 3, 1, 1, None, 2])
+    reader.tables["shown"] = shown.append_column("told", pc.multiply(told, US_PER_DAY).cast(pa.timestamp("us")))
+    late = MemoryReader(
+        reader.tables,
+        keys={"users": "id"},
+        times={"shown": "at"},
+        relations=[("shown", "user_id", "users")],
+        known_at={"user_id": "told"},
+    ).snapshot(tmp_path / "late")
+    found = past_labels(task, late, table, table.time)
+    assert np.array_equal(found, [np.nan, np.nan, np.nan, 1, np.nan, 1], equal_nan=True)
 
 
 def test_the_frozen_regime_sees_nothing_after_the_cut(snapshot: Snapshot, tmp_path: Path) -> None:

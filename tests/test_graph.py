@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from rdl import graph as module
 from rdl.errors import DatabaseError
-from rdl.graph import TemporalGraph
+from rdl.graph import TemporalGraph, edge_name
+from rdl.schema import Relation
 from rdl.snapshot import Snapshot, open_snapshot
+from tests.memory import MemoryReader
 from tests.test_sampler import hub, shop
 
 
@@ -42,7 +45,12 @@ def assert_same(one: TemporalGraph, other: TemporalGraph) -> None:
     for relation, link in one.links.items():
         for field in ("parent", "children", "indptr"):
             assert torch.equal(getattr(link, field), getattr(other.links[relation], field))
+        those_late = other.links[relation].late
         assert (link.endings is None) == (other.links[relation].endings is None)
+        assert (link.late is None) == (those_late is None)
+        if link.late is not None and those_late is not None:
+            assert torch.equal(link.late.known, those_late.known)
+            assert torch.equal(link.late.linked, those_late.linked)
 
 
 def test_a_graph_is_built_once_and_opened_after(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +130,60 @@ def test_rows_end_as_the_schema_says_and_no_longer(tmp_path: Path) -> None:
     assert without.until == {}
     assert all(link.endings is None for link in without.links.values())
     assert_same(graph, TemporalGraph.build(open_snapshot(with_ends.path)))
+
+
+def test_children_come_when_their_keys_are_known_as_the_schema_says(tmp_path: Path) -> None:
+    late = hub(tmp_path / "s", 40, ends=True, late=True)
+    graph = TemporalGraph.build(late)
+    (relation,) = late.schema.relations
+    assert graph.links[relation].late is not None
+    columns = tuple(replace(column, known_at=None) for column in late.schema["events"].columns)
+    tables = {**late.schema.tables, "events": replace(late.schema["events"], columns=columns)}
+    early = TemporalGraph.build(open_snapshot(late.path, replace(late.schema, tables=tables)))
+    assert early.links[relation].late is None
+    expected = TemporalGraph.build(hub(tmp_path / "early", 40, ends=True))
+    assert_same(early, expected)
+    for one, other in ((early, expected), (graph, TemporalGraph.build(open_snapshot(late.path)))):
+        endings, those = one.links[relation].endings, other.links[relation].endings
+        assert endings is not None
+        assert those is not None
+        assert torch.equal(endings.bits, those.bits)
+
+
+def test_a_damaged_late_link_is_built_again(tmp_path: Path) -> None:
+    snapshot = hub(tmp_path / "s", 40, late=True)
+    expected = pickle.loads(pickle.dumps(replace(TemporalGraph.build(snapshot), source=None)))
+    truncate(snapshot.path / f"late-{module.FORMAT}-0-3" / "linked.npy")
+    assert_same(expected, TemporalGraph.build(snapshot))
+
+
+def test_edges_of_late_keys_say_when_they_are_known(tmp_path: Path) -> None:
+    for late in (False, True):
+        data = TemporalGraph.build(hub(tmp_path / f"{late}", 40, late=late)).to_hetero_data()
+        assert data.validate()
+        for name in data.edge_types:
+            events = data[name].edge_index[int(name[0] == "users")]
+            if late:
+                assert torch.equal(data[name].known_at, events // 10 * 10 + 9 - events % 10)
+            else:
+                assert "known_at" not in data[name]
+
+
+def test_two_keys_of_the_same_columns_have_two_names(tmp_path: Path) -> None:
+    reader = MemoryReader(
+        {"users": pa.table({"id": [1, 2], "nick": [2, 1]}), "orders": pa.table({"user": [1, 1, 2], "item": [1, 2, 2]})}
+    )
+    by_id, by_nick = (Relation("orders", ("user",), "users", (referred,)) for referred in ("id", "nick"))
+    other = Relation("orders", ("item",), "users", ("id",))
+    reader.schema = replace(reader.schema, relations=(by_id, by_nick, other))
+    graph = TemporalGraph.build(reader.snapshot(tmp_path / "s"))
+    data = graph.to_hetero_data()
+    assert [name for _, name, _ in data.edge_types] == [
+        "user→id", "rev_user→id", "user→nick", "rev_user→nick", "item", "rev_item"
+    ]  # fmt: skip
+    assert data["orders", "user→id", "users"].edge_index[1].tolist() == [0, 0, 1]
+    assert data["orders", "user→nick", "users"].edge_index[1].tolist() == [1, 1, 0]
+    assert edge_name(by_id, [by_id, other]) == "user"
 
 
 def test_hetero_data_is_what_pyg_expects(tmp_path: Path) -> None:

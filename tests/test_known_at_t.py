@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,13 +19,13 @@ from torch_geometric.data import HeteroData
 
 from rdl import features, infer, sampler
 from rdl import model as models
-from rdl.clock import US_PER_DAY
+from rdl.clock import ALWAYS, US_PER_DAY
 from rdl.config import Sampling
 from rdl.database import open_reader
 from rdl.graph import TemporalGraph
 from rdl.loader import hetero_data
 from rdl.sampler import Sampler, Seeds, Subgraph
-from rdl.snapshot import Snapshot, build
+from rdl.snapshot import Snapshot, build, open_snapshot
 from tests.databases import DAYS, random_database, with_another_future
 from tests.memory import MemoryReader
 from tests.test_sampler import some_seeds
@@ -98,26 +99,24 @@ def test_another_future_changes_no_subgraph(strategy: Sampling, number: int, str
     prove(number, strictly=strictly, strategy=strategy)
 
 
-def fails(strategy: Sampling) -> int:
-    """How many of 24 proofs fail."""
-    failed = 0
-    for number in range(24):
+def failing(strategy: Sampling, proofs: int = 60) -> Iterator[int]:
+    """Those of so many proofs that fail."""
+    for number in range(proofs):
         try:
             prove(number, strictly=number % 2 == 0, strategy=strategy)
         except AssertionError:
-            failed += 1
-    return failed
+            yield number
 
 
 @pytest.mark.parametrize("strategy", Sampling)
 def test_without_the_test_of_times_the_proof_fails(monkeypatch: pytest.MonkeyPatch, strategy: Sampling) -> None:
-    assert fails(strategy) == 0
+    assert list(failing(strategy, 24)) == []
 
     def all_rows(self: sampler._Sampling, table: str, *, strictly: bool) -> torch.Tensor:
         return torch.full_like(self.cut, self.graph.num_rows[table])
 
     monkeypatch.setattr(sampler._Sampling, "_limit", all_rows)
-    assert fails(strategy) > 2
+    assert any(failing(strategy))
 
 
 @pytest.mark.parametrize("strategy", Sampling)
@@ -135,7 +134,42 @@ def test_without_the_test_of_ends_the_proof_fails(monkeypatch: pytest.MonkeyPatc
 
     original = sampler._Sampling.__init__
     monkeypatch.setattr(sampler._Sampling, "__init__", a_day_later)
-    assert fails(strategy) > 0
+    assert any(failing(strategy))
+
+
+def with_keys_known_at_once(graph: TemporalGraph, whole: TemporalGraph, way: str) -> TemporalGraph:
+    """``graph`` with the late keys known with their rows, to ``parents`` or to ``children``; ``whole`` is the graph of
+    a schema without any."""
+    links = dict(graph.links)
+    for relation, link in links.items():
+        if link.late is None:
+            continue
+        if way == "parents":
+            links[relation] = replace(link, late=replace(link.late, known=torch.full_like(link.late.known, ALWAYS)))
+        else:
+            plain = whole.links[relation]
+            linked = graph.time[relation.child][plain.children.long()]
+            links[relation] = replace(plain, late=replace(link.late, linked=linked))
+    return replace(graph, links=links)
+
+
+@pytest.mark.parametrize("strategy", Sampling)
+@pytest.mark.parametrize("way", ["parents", "children"])
+def test_without_the_test_of_keys_the_proof_fails(
+    monkeypatch: pytest.MonkeyPatch, strategy: Sampling, way: str
+) -> None:
+    original = TemporalGraph.build
+
+    def blind(snapshot: Snapshot) -> TemporalGraph:
+        tables = {
+            table.name: replace(table, columns=tuple(replace(column, known_at=None) for column in table.columns))
+            for table in snapshot.schema.tables.values()
+        }
+        early = open_snapshot(snapshot.path, replace(snapshot.schema, tables=tables))
+        return with_keys_known_at_once(original(snapshot), original(early), way)
+
+    monkeypatch.setattr(TemporalGraph, "build", staticmethod(blind))
+    assert any(failing(strategy))
 
 
 def with_future_shuffled(snapshot: Snapshot, cut: int) -> MemoryReader:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rdl import labels
-from rdl.leaks import ENOUGH, tellers
+from rdl.leaks import ENOUGH, _origins, tellers
 from rdl.plan import plan
 from rdl.query import read_task
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
@@ -88,6 +88,38 @@ def test_a_parents_column_and_a_number_to_predict() -> None:
     assert _found(f"{query} HIDE trains.station_id", SCHEMA, rows) == []
     twice = _rows(2_000, lambda row, rng: {"delay": row["true"], "refund": 2 * row["true"] + 1})
     assert _found("PREDICT trains.delay FOR EACH trains.id HIDE trains.late", SCHEMA, twice) == ["trains.refund"]
+
+
+def test_a_parent_over_a_key_that_is_filled_in_later_tells_nothing() -> None:
+    rows = _rows(2_000, lambda row, rng: {"late": row["station_id"] == 1})
+    columns = tuple(replace(one, known_at="arrived_at") if one.name == "station_id" else one for one in TRAINS.columns)
+    schema = Schema({**SCHEMA.tables, "trains": replace(TRAINS, columns=columns)}, SCHEMA.relations)
+    query = "PREDICT trains.late FOR EACH trains.id"
+    assert _found(query, SCHEMA, rows) == ["stations.closed"]
+    assert _found(query, schema, rows) == []
+    at_once = [row | {"arrived_at": row["left_at"] - dt.timedelta(hours=1)} for row in rows["trains"]]
+    assert _found(query, schema, rows | {"trains": at_once}) == ["stations.closed"]
+
+
+def test_the_newest_child_is_the_one_linked_last() -> None:
+    rows = _rows(300, lambda row, rng: {"arrived_at": row["left_at"] + dt.timedelta(hours=rng.choice([-1, 5]))})
+    columns = tuple(replace(one, known_at="arrived_at") if one.name == "station_id" else one for one in TRAINS.columns)
+    schema = Schema({**SCHEMA.tables, "trains": replace(TRAINS, columns=columns)}, SCHEMA.relations)
+    task = read_task("PREDICT trains.late FOR EACH trains.id", schema)
+    with snapshot_of(schema, rows) as snapshot:
+        table = labels.compute(task, snapshot).table
+        (children,) = [origin for origin in _origins(task, table, snapshot, far=True) if origin.newest]
+    trains, expected = rows["trains"], []
+    for seed in (trains[number] for number in table.entity):
+        since = {train["id"]: max(train["left_at"], train["arrived_at"]) for train in trains}
+        known = seed["arrived_at"] < seed["left_at"]
+        older = [
+            (since[train["id"]], train["id"]) for train in trains
+            if known and train["station_id"] == seed["station_id"] and since[train["id"]] < seed["left_at"]
+        ]  # fmt: skip
+        expected.append(max(older)[1] if older else -1)
+    assert children.rows.tolist() == expected
+    assert len(set(expected)) > 50
 
 
 def test_one_class_of_several_is_told() -> None:

@@ -22,6 +22,7 @@ from rdl.clock import NEVER, US_PER_DAY
 from rdl.columns import MASKED
 from rdl.config import Sampling
 from rdl.convs import Aggregate, HeteroSAGE
+from rdl.extract import micros
 from rdl.features import Features, seasons
 from rdl.graph import TemporalGraph, edge_name
 from rdl.loader import HeteroLoader, hetero_data, loaders
@@ -76,10 +77,11 @@ def test_a_batch_holds_all_that_its_seeds_may_see(snapshot: Snapshot) -> None:
                 assert torch.equal(nodes.age_days[:, 0], (seed_time - own).double().div(US_PER_DAY).float())
                 assert (nodes.age_days[:, 0] >= 0).all()
         for relation in snapshot.schema.relations:
-            child, parent = batch[relation.child, edge_name(relation), relation.parent].edge_index
+            name = edge_name(relation, snapshot.schema.relations)
+            child, parent = batch[relation.child, name, relation.parent].edge_index
             keys = snapshot.parent(relation)[batch[relation.child].n_id[child].numpy()]
             assert np.array_equal(keys, batch[relation.parent].n_id[parent])
-            back = batch[relation.parent, edge_name(relation, back=True), relation.child].edge_index
+            back = batch[relation.parent, f"rev_{name}", relation.child].edge_index
             keys = snapshot.parent(relation)[batch[relation.child].n_id[back[1]].numpy()]
             assert np.array_equal(keys, batch[relation.parent].n_id[back[0]])
 
@@ -96,7 +98,8 @@ class PygModel(nn.Module):
             convs = {}
             for type_, number in layer._types.items():
                 relation, weight = type_.relation, layer.messages[number].weight
-                convs[type_.source, edge_name(relation, back=not type_.to_parent), type_.target] = conv = SAGEConv(
+                name = edge_name(relation, relations, back=not type_.to_parent)
+                convs[type_.source, name, type_.target] = conv = SAGEConv(
                     CHANNELS,
                     CHANNELS,
                     aggr=["mean", "max"] if type_.to_parent else "sum",
@@ -287,14 +290,18 @@ def test_a_hidden_key_is_no_edge(db: rdl.Database) -> None:
     assert ("orders", "user_id", "users") in batch.edge_types
 
 
-def test_a_key_that_is_known_later_is_no_edge(db: rdl.Database, tmp_path: Path) -> None:
-    """Edges have no time of their own: one that is drawn after its row would tell the future."""
+def test_a_key_that_is_known_later_is_an_edge_from_then_on(db: rdl.Database, tmp_path: Path) -> None:
     (tmp_path / "late.toml").write_text('[tables.orders]\ncolumns.item_id = { known_at = "delivered_at" }\n')
-    late = rdl.connect(db.url, schema=tmp_path / "late.toml")
-    task = late.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
-    (batch,) = loaders(task.definition, late.snapshot, task.labels, batch_size=100_000)["val"]
-    assert ("orders", "item_id", "items") not in batch.edge_types
-    assert ("orders", "user_id", "users") in batch.edge_types
+    for schema in (None, tmp_path / "late.toml"):
+        late = rdl.connect(db.url, schema=schema)
+        task = late.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
+        (batch,) = loaders(task.definition, late.snapshot, task.labels, batch_size=100_000)["val"]
+        orders, (_, order) = batch["orders"], batch["items", "rev_item_id", "orders"].edge_index
+        delivered = micros(late.snapshot.arrow("orders")["delivered_at"])[orders.n_id.numpy()]
+        known = delivered <= batch["users"].seed_time[orders.batch].numpy()
+        expected = known if schema else np.ones_like(known)
+        assert np.array_equal(order.unique(), np.flatnonzero(expected))
+        assert 0 < known.sum() < len(known)
 
 
 def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_masked(tmp_path: Path) -> None:

@@ -55,6 +55,14 @@ def shop(rng: np.random.Generator, *, users: int, items: int, orders: int, messa
     )
 
 
+def key_known(snapshot: Snapshot, relation: Relation) -> list[int | None]:
+    """When each child row's key was known: None where with its row."""
+    table = snapshot.schema[relation.child]
+    told = {column.known_at for column in table.columns if column.name in relation.key} - {None}
+    times = [micros(snapshot.arrow(table.name)[name]).tolist() for name in told]
+    return [max(row) for row in zip(*times, strict=True)] if times else [None] * snapshot.num_rows[table.name]
+
+
 def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int:
     """Walks every tree from its seed and asks of each node whether its neighbours are those it may and must have:
     exactly these where children are the most recent, so many different ones of them where they are any. Returns the
@@ -63,6 +71,7 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
     for type_, edges in subgraph.edges.items():
         for source, target in edges.T.tolist():
             below.setdefault((type_.target, target), []).append((type_, source))
+    known = {relation: key_known(snapshot, relation) for relation in snapshot.schema.relations}
     ends = {
         t.name: micros(snapshot.arrow(t.name)[t.valid_until]) for t in snapshot.schema.tables.values() if t.valid_until
     }
@@ -74,6 +83,10 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
             and (time < cut or (time == cut and not strictly))
             and (table not in ends or ends[table][row] > cut)
         )
+
+    def linked(relation: Relation, row: int, cut: int) -> bool:
+        time = known[relation][row]
+        return time is None or (time != NEVER and (time < cut or (time == cut and not seeds.strictly)))
 
     def grow(table: str, node: int, came: EdgeType | None, hop: int, down: int) -> int:
         row, seed = int(subgraph.rows[table][node]), int(subgraph.seed[table][node])
@@ -91,15 +104,19 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
             )
             if relation.parent == table:
                 wanted = sampler.by_relation.get(relation, sampler.fanouts)[down]
-                seen = [int(r) for r in np.flatnonzero(parents == row)[::-1]]
+                seen = [int(r) for r in np.flatnonzero(parents == row)]
                 seen = [r for r in seen if visible(relation.child, r, cut, strictly=seeds.strictly)]
+                seen = [r for r in seen if linked(relation, r, cut)]
+                own, told = snapshot.time(relation.child), known[relation]
+                since = {r: (max(int(own[r]), ALWAYS if (t := told[r]) is None else t), r) for r in seen}
+                seen.sort(key=since.__getitem__, reverse=True)
                 sampled = found.pop(to_parent, [])
                 assert len(sampled) == min(wanted, len(seen))
                 assert int(subgraph.degrees[to_parent][node]) == len(seen)
                 assert sampled == [r for r in seen if r in sampled], "each once, the newest first"
                 assert sampler.strategy is Sampling.uniform or sampled == seen[:wanted]
             back = came == to_parent or (relation in seeds.hidden and not snapshot.time(table)[row] < cut)
-            up = relation.child == table and not back and parents[row] >= 0
+            up = relation.child == table and not back and parents[row] >= 0 and linked(relation, row, cut)
             if up and visible(relation.parent, int(parents[row]), cut, strictly=False):
                 assert found.pop(to_child) == [parents[row]]
         assert not found, "nothing else"
@@ -171,18 +188,25 @@ def paths(subgraph: Subgraph, seed: int) -> list[tuple[object, ...]]:
     return walk(subgraph.seeds.table, seed)
 
 
-def hub(folder: Path, children: int, *, ends: bool = False) -> Snapshot:
-    """One parent of many children, a microsecond apart; a half of them end when half of them are there."""
+def hub(folder: Path, children: int, *, ends: bool = False, late: bool = False) -> Snapshot:
+    """One parent of many children, a microsecond apart; a half of them end when half of them are there, and where they
+    are late the parents of ten are known in the opposite order."""
     at = np.arange(children)
     end = pa.array(np.full(children, children // 2), mask=at % 2 == 0).cast(pa.timestamp("us"))
     events = pa.table(
-        {"user_id": np.zeros(children, np.int64), "at": pa.array(at).cast(pa.timestamp("us")), "end": end}
+        {
+            "user_id": np.zeros(children, np.int64),
+            "at": pa.array(at).cast(pa.timestamp("us")),
+            "end": end,
+            "told": pa.array(at // 10 * 10 + 9 - at % 10).cast(pa.timestamp("us")),
+        }
     )
     reader = MemoryReader(
         {"users": pa.table({"id": [0]}), "events": events},
         keys={"users": "id"},
         times={"events": "at"},
         relations=[("events", "user_id", "users")],
+        known_at={"user_id": "told"} if late else None,
     )
     if ends:
         tables = dict(reader.schema.tables)
@@ -343,9 +367,10 @@ def test_fanouts_that_are_none_are_refused(tmp_path: Path, fanouts: tuple[int, .
         Sampler(graph, (2, 2), by_relation=dict.fromkeys(graph.links, fanouts))
 
 
-def test_a_hub_costs_the_logarithm_of_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_hub_costs_the_logarithm_of_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
     """Counted in cells of the graph that are read, which no load of the machine changes."""
-    graphs = [TemporalGraph.build(hub(tmp_path / f"{n}", 10**n, ends=True)) for n in (3, 6)]
+    graphs = [TemporalGraph.build(hub(tmp_path / f"{n}", 10**n, ends=True, late=late)) for n in (3, 6)]
     select, read = torch.Tensor.index_select, [0]
 
     def counted(self: torch.Tensor, dim: int, index: torch.Tensor) -> torch.Tensor:

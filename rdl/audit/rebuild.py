@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rdl import clock
-from rdl.aggregates import Seeds, window_features
+from rdl.aggregates import window_features
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.audit.past import Past
@@ -19,6 +19,7 @@ from rdl.problems import percent, plural
 from rdl.query.task import Task, TaskTable
 from rdl.schema import Schema, TimePath
 from rdl.snapshot import Snapshot, build
+from rdl.streams import Seeds
 
 #: So many seeds are looked at, at most, at each of the times.
 SEEDS = 200

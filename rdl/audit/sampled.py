@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_frame import stype
 from torch_frame.data import MultiEmbeddingTensor, MultiNestedTensor
 
-from rdl import aggregates, features
+from rdl import features, streams
 from rdl.audit.rebuild import Difference
 from rdl.clock import NEVER
 from rdl.config import TrainConfig
@@ -27,7 +27,7 @@ from rdl.snapshot import Snapshot
 
 
 def differences(
-    task: Task, whole: Snapshot, cut: Snapshot, asked: aggregates.Seeds, fitted_at_us: int
+    task: Task, whole: Snapshot, cut: Snapshot, asked: streams.Seeds, fitted_at_us: int
 ) -> Iterator[Difference]:
     """Where the two snapshots, whose rows have the same numbers, differ for the seeds ``asked``. Texts are compared as
     they stand, all other inputs as they are encoded."""

@@ -74,13 +74,6 @@ def row_column(schema: Schema, relation: Relation) -> str:
     return quote(name if first == relation else f"{name}→{relation.parent}")
 
 
-def late_keys(schema: Schema, relation: Relation) -> tuple[str, ...]:
-    """The columns of the child that say when its key became known; none where it was with its row."""
-    child = schema[relation.child]
-    told = (child.told_by(child[column]) for column in relation.key)
-    return tuple(dict.fromkeys(column for column in told if column is not None))
-
-
 @dataclass(slots=True)
 class Rows:
     """Rows of ``table`` under an ``alias``, each at a time (the SQL expression ``time``), and what is joined to them.
@@ -114,7 +107,7 @@ class Rows:
             condition = f'{alias}."#row" = {child}.{row_column(self.schema, step)}'
             if known and self.schema[step.parent].time is not None:
                 condition += f' AND {alias}."#time" <= {self.time}'
-            for told in late_keys(self.schema, step) if known else ():
+            for told in self.schema.told_by(step) if known else ():
                 condition += f" AND {child}.{quote(told)} <= {self.time}"
             self.joins.append(f"LEFT JOIN {table_sql(step.parent)} {alias} ON {condition}")
             self.parents[path, known] = alias
@@ -130,7 +123,7 @@ class Rows:
         return [
             f"{self.parent(path[:number], known=False)}.{quote(told)} <= {self.time}"
             for number, step in steps
-            for told in late_keys(self.schema, step)
+            for told in self.schema.told_by(step)
         ]
 
     def sql(self, node: Expression) -> str:

@@ -174,11 +174,6 @@ class Task:
         return tuple(relation for relation in schema.relations_from(self.entity) if own & set(relation.key))
 
     def closed_keys(self, schema: Schema) -> tuple[Relation, ...]:
-        """The foreign keys with a column that is never an input, or that became known later than its row: nothing leads
-        over them, as edges have no time of their own."""
-
-        def is_closed(relation: Relation) -> bool:
-            child = schema[relation.child]
-            return any((child.name, name) in self.hidden or child.told_by(child[name]) for name in relation.key)
-
-        return tuple(filter(is_closed, schema.relations))
+        """The foreign keys with a column that is never an input: nothing leads over them."""
+        hidden = self.hidden
+        return tuple(one for one in schema.relations if any((one.child, name) in hidden for name in one.key))

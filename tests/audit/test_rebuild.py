@@ -16,7 +16,7 @@ from rdl.audit.past import Past
 from rdl.audit.rebuild import _source, moments, rebuilt
 from rdl.errors import DatabaseError
 from rdl.query import read_task
-from rdl.schema import Schema
+from rdl.schema import Relation, Schema
 from rdl.snapshot import Snapshot
 from tests.labels.sample import sample_shop
 from tests.query.memory import snapshot_of
@@ -26,18 +26,16 @@ CHURN = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COUNT(
 CLICK = "PREDICT impressions.clicked FOR EACH impressions.id"
 
 
-def _with_late_status() -> Schema:
+def _with_late(*columns: str) -> Schema:
+    """The shop's schema where ``columns`` of orders are known when these are delivered."""
     orders = SHOP["orders"]
-    late = tuple(
-        replace(one, known_at="delivered_at") if one.name in ("status", "delivered_at") else one
-        for one in orders.columns
-    )
+    late = tuple(replace(one, known_at="delivered_at") if one.name in columns else one for one in orders.columns)
     return Schema({**SHOP.tables, "orders": replace(orders, columns=late)}, SHOP.relations)
 
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Snapshot]:
-    with snapshot_of(_with_late_status(), sample_shop()) as snapshot:
+    with snapshot_of(_with_late("status", "delivered_at"), sample_shop()) as snapshot:
         yield snapshot
 
 
@@ -74,6 +72,28 @@ def test_nothing_changes_with_the_future(query: str, shop: Snapshot) -> None:
     found = _rebuilt(query, shop)
     assert found.findings == ()
     assert "later rows deleted" in found.looked
+
+
+ORDERS = "PREDICT orders.qty FOR EACH orders.id"
+
+
+@pytest.mark.parametrize("query", [CHURN, ORDERS, "PREDICT AVG(reviews.stars, 0, 60) FOR EACH items.id"])
+def test_nothing_changes_with_keys_that_are_filled_in_later(query: str) -> None:
+    with snapshot_of(_with_late("status", "user_id", "item_id"), sample_shop()) as snapshot:
+        assert _rebuilt(query, snapshot).findings == ()
+
+
+@pytest.mark.parametrize("query", [CHURN, ORDERS])
+def test_keys_followed_before_they_are_known_are_caught(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(self: Snapshot, relation: Relation) -> clock.Times:
+        return np.full(self.num_rows[relation.child], clock.ALWAYS)
+
+    monkeypatch.setattr(Snapshot, "linked", at_once)
+    with snapshot_of(_with_late("user_id", "item_id"), sample_shop()) as snapshot:
+        found = _rebuilt(query, snapshot).findings
+    evidence = " ".join(one.evidence for one in found)
+    assert "which of its rows are sampled" in evidence
+    assert "aggregate" in evidence
 
 
 def test_no_seed_is_asked_after_its_moment(shop: Snapshot) -> None:
