@@ -88,14 +88,10 @@ class _Builder:
 
     def build(self, most_columns: int) -> pa.Table:
         named = dict(self.read_rows())
-        sources = [source for number in range(len(self.streams)) for source in self.sources(number)]
-        ranked = sorted((cost, at, name) for at, source in enumerate(sources) for cost, name, _ in source.columns)[
-            : max(0, most_columns - len(named))
-        ]
-        chosen = [name for _, _, name in ranked]
-        order = [*named, *chosen]
+        sources, chosen = self.cheapest(max(0, most_columns - len(named)))
+        order, wished = [*named, *chosen], set(chosen)
         for source in sources:
-            wanted = [(name, compute) for _, name, compute in source.columns if name in chosen]
+            wanted = [(name, compute) for _, name, compute in source.columns if name in wished]
             prepared = source.prepare() if wanted else None
             for name, compute in wanted if prepared is not None else ():
                 values = compute(prepared)
@@ -103,6 +99,20 @@ class _Builder:
                     named[name] = values
             self.arranged = {source.stream: self.arranged[source.stream]} if source.stream in self.arranged else {}
         return pa.table({name: pa.array(_narrow(named[name])) for name in order if name in named})
+
+    def cheapest(self, most: int) -> tuple[list[_Source], list[str]]:
+        """The sources of the ``most`` cheapest columns, and these by name, without listing deeper streams in vain."""
+        least = [max(0.0, stream.depth - 1) for stream in self.streams]
+        sources: dict[int, list[_Source]] = {}
+        ranked: list[tuple[float, int, int, str]] = []
+        for depth in sorted(set(least)):
+            if len(ranked) >= most and (not most or ranked[most - 1][0] < depth):
+                break
+            for number in (number for number, cost in enumerate(least) if cost == depth):
+                own = sources[number] = list(self.sources(number))
+                ranked += [(cost, number, at, name) for at, one in enumerate(own) for cost, name, _ in one.columns]
+            ranked.sort()
+        return [one for number in sorted(sources) for one in sources[number]], [name for *_, name in ranked[:most]]
 
     def newest_parents(self) -> Iterator[Origin]:
         """What the newest child of the entity refers to: a driver's present team."""
