@@ -44,7 +44,11 @@ class TrainConfig:
     text_embedder: str = "hashing"
     """The name of what turns texts into vectors: ``hashing``, ``model2vec:NAME``, ``sentence-transformers:NAME``, or of
     the model or function that was given."""
-    dropout: float = 0.2
+    summaries: int = 200
+    """Window aggregates of each seed's past that are read beside its graph, at most; 0 for none."""
+    members: int = 16
+    """Perceptrons of the head, which share most of their weights, and whose mean is the prediction."""
+    dropout: float = 0.3
     """The share of vector entries dropped in training."""
     batch_size: int = 256
     """Seeds a training step."""
@@ -87,7 +91,18 @@ class TrainConfig:
             raise ConfigError(f"fanouts {self.fanouts}: give at least one hop, each of one child or more")
         if self.sampling not in tuple(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
-        for name in ("channels", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads"):
+        if self.summaries < 0:
+            raise ConfigError(f"summaries is {self.summaries}: it must be 0 or more")
+        for name in (
+            "channels",
+            "members",
+            "batch_size",
+            "max_epochs",
+            "min_steps",
+            "max_steps",
+            "patience",
+            "threads",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")
         if self.time_budget_min is not None and self.time_budget_min <= 0:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from rdl.dropout import ByteDropout
@@ -13,24 +15,40 @@ class Head(Protocol):
     """The last part of a model."""
 
     def __call__(self, seeds: Tensor) -> Tensor:
-        """Seed vectors ``[S, channels]`` → one output a seed, ``[S]``."""
+        """Seed vectors ``[S, channels]`` → the outputs of its members ``[S, members]``: each is trained on its own, and
+        their mean is the prediction."""
         ...
 
 
-class MLPHead(nn.Module):
-    """A two-layer perceptron with one output."""
+class EnsembleHead(nn.Module):
+    """Perceptrons that share their weights but for scales of each member's inputs and hidden units (TabM, Gorishniy et
+    al., 2025), and a linear map of each beside it.
 
-    def __init__(self, channels: int, hidden: int, *, dropout: float = 0.0) -> None:
+    yₖ(x) = oₖ · ReLU(norm(sₖ ∘ W(rₖ ∘ x) + bₖ)) + aₖ · x + cₖ, with rₖ of random signs at the beginning, so that the
+    members differ. Their mean is steadier than any one of them, at little more than its cost.
+    """
+
+    def __init__(self, channels: int, hidden: int, members: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.LayerNorm(channels),
-            nn.Linear(channels, hidden),
-            nn.ReLU(),
-            ByteDropout(dropout),
-            nn.Linear(hidden, 1),
-        )
+        self.input_scale = nn.Parameter(torch.randint(0, 2, (members, channels)) * 2.0 - 1)
+        self.weight = nn.Parameter(_uniform(channels, hidden, fan_in=channels))
+        self.hidden_scale = nn.Parameter(torch.ones(members, hidden))
+        self.hidden_bias = nn.Parameter(torch.zeros(members, hidden))
+        self.norm = nn.LayerNorm(hidden)
+        self.output = nn.Parameter(_uniform(members, hidden, fan_in=hidden))
+        self.linear = nn.Parameter(_uniform(members, channels, fan_in=channels))
+        self.bias = nn.Parameter(torch.zeros(members))
+        self.dropout = ByteDropout(dropout)
 
     def forward(self, seeds: Tensor) -> Tensor:
         """See :class:`Head`."""
-        output: Tensor = self.body(seeds)
-        return output.squeeze(1)
+        members = len(self.bias)
+        each = self.dropout(seeds.unsqueeze(1).expand(-1, members, -1).contiguous()) * self.input_scale
+        hidden = (each @ self.weight) * self.hidden_scale + self.hidden_bias
+        hidden = self.dropout(torch.relu(self.norm(hidden)))
+        outputs: Tensor = (hidden * self.output).sum(-1) + seeds @ self.linear.T + self.bias
+        return outputs
+
+
+def _uniform(*shape: int, fan_in: int) -> Tensor:
+    return (torch.rand(*shape) * 2 - 1) / math.sqrt(max(1, fan_in))

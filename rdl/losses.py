@@ -45,13 +45,17 @@ class Objective:
         return Objective(Kind(value["kind"]), value["center"], value["scale"], low, high)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean loss of outputs ``[S]`` for labels ``[S]``, a scalar."""
+        """The mean loss of the members' outputs ``[S, members]`` for labels ``[S]``, a scalar: that of each member, not
+        of their mean."""
+        target = target.unsqueeze(1).expand_as(output)
         if self.kind is Kind.binary:
             return binary_cross_entropy_with_logits(output, target)
         return l1_loss(output, (target - self.center) / self.scale)
 
     def prediction(self, output: Tensor) -> Tensor:
-        """Outputs ``[S]`` → predictions ``[S]`` as float64: a probability, or a number in the label's own units."""
+        """The members' outputs ``[S, members]`` → predictions ``[S]`` as float64, of their mean: a probability, or a
+        number in the label's own units."""
+        output = output.double().mean(dim=1)
         if self.kind is Kind.binary:
-            return torch.sigmoid(output.double())
-        return (output.double() * self.scale + self.center).clamp(self.low, self.high)
+            return torch.sigmoid(output)
+        return (output * self.scale + self.center).clamp(self.low, self.high)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rdl.convs import Conv, HeteroSAGE
 from rdl.encoders import Encoder, TableEncoder, gaps
 from rdl.features import Features, Statistics, seasons
-from rdl.heads import Head, MLPHead
+from rdl.heads import EnsembleHead, Head
 from rdl.sampler import EdgeType, Subgraph
 from rdl.schema import Relation
 
@@ -21,11 +21,13 @@ _BITS = 31
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a model is made of: an encoder a table, the layers, and the head."""
+    """What a model is made of: an encoder a table, the layers, and the head, which reads ``channels`` numbers of each
+    seed's graph and what its past adds up to."""
 
     encoders: Mapping[str, Encoder]
     convs: Sequence[Conv]
     head: Head
+    channels: int
 
 
 class RelationalModel(nn.Module):
@@ -41,17 +43,19 @@ class RelationalModel(nn.Module):
         # Numbered, never keyed by the user's names, which may clash with attributes of the module.
         self.encoders = nn.ModuleList(parts.encoders.values())  # type: ignore[arg-type]
         self.convs = nn.ModuleList(parts.convs)  # type: ignore[arg-type]
-        self.head: Head = parts.head
+        self.norm, self.head = nn.LayerNorm(parts.channels), parts.head
         self._masked = {table: tuple(c for t, c in masked if t == table) for table, _ in masked}
 
-    def forward(self, features: Mapping[str, Features], subgraph: Subgraph) -> Tensor:
-        """One output a seed, ``[S]``, in the order of the seeds."""
+    def forward(self, features: Mapping[str, Features], subgraph: Subgraph, summary: Tensor | None = None) -> Tensor:
+        """The outputs of the head's members ``[S, members]``, in the order of the seeds. ``summary`` ``[S, width]`` is
+        what the past of each adds up to (:mod:`rdl.summaries`), where the model was built for one."""
         nodes = {table: self._encode(features[table], table, subgraph) for table in subgraph.rows}
         first = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
         for layer, conv in enumerate(self.convs):
             nodes = conv(nodes, subgraph, hops=len(self.convs) - 1 - layer)
         last = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
-        return self.head(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
+        read = self.norm(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
+        return self.head(read if summary is None else torch.cat([read, summary], dim=1))
 
     def _encode(self, features: Features, table: str, subgraph: Subgraph) -> Tensor:
         """Node vectors of one table: columns once for each distinct row, gaps for each node."""
@@ -83,11 +87,15 @@ def build(
     channels: int,
     layers: int,
     dropout: float,
+    members: int = 1,
+    summary: int = 0,
     masked: Collection[tuple[str, str]] = (),
 ) -> RelationalModel:
-    """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, an MLP head."""
+    """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, and an
+    :class:`EnsembleHead` of ``members``, which reads ``summary`` numbers of each seed beside its graph."""
     types = [EdgeType(relation, to_parent) for relation in relations for to_parent in (True, False)]
     encoders = {table: TableEncoder(fitted, channels, dropout=dropout) for table, fitted in statistics.items()}
     convs = [HeteroSAGE(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
-    head = MLPHead(2 * channels + 6, channels, dropout=dropout)
-    return RelationalModel(Parts(encoders, convs, head), masked)
+    read = 2 * channels + 6
+    head = EnsembleHead(read + summary, channels, members, dropout=dropout)
+    return RelationalModel(Parts(encoders, convs, head, read), masked)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rdl.config import Regime, Sampling
 from rdl.features import Features
@@ -39,15 +40,18 @@ def predict(
     sampler: Sampler,
     seeds: Seeds,
     objective: Objective,
+    summary: Tensor | None = None,
     *,
     batch_size: int = 1024,
 ) -> npt.NDArray[np.float64]:
-    """One prediction a seed, float64 ``[S]``: a probability, or a number in the label's units. The model is left in
-    evaluation mode; features, graph and model are on one device."""
+    """One prediction a seed, float64 ``[S]``: a probability, or a number in the label's units. ``summary`` is what the
+    seeds' pasts add up to, where the model reads it. The model is left in evaluation mode; features, graph and model
+    are on one device."""
     model.eval()
     device = next(model.parameters()).device
-    pieces = [
-        objective.prediction(model(features, sampler(seeds.part(start, start + batch_size).to(device)))).cpu()
-        for start in range(0, len(seeds), batch_size)
-    ]
+    pieces = []
+    for start in range(0, len(seeds), batch_size):
+        part = None if summary is None else summary[start : start + batch_size].to(device)
+        output = model(features, sampler(seeds.part(start, start + batch_size).to(device)), part)
+        pieces.append(objective.prediction(output).cpu())
     return np.asarray(torch.cat(pieces).numpy()) if pieces else np.empty(0)

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rdl import features
 from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
 from rdl.embedders import HASHING, Embedder, embedder
-from rdl.errors import ConfigError
+from rdl.errors import ConfigError, QueryError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
 from rdl.losses import Objective
@@ -33,8 +34,10 @@ from rdl.model import RelationalModel, build
 from rdl.predict import predict, sampler_of, seeds_of
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
+from rdl.schema import Relation
 from rdl.snapshot import Snapshot
-from rdl.train import Evaluation, Inputs, Progress, fit
+from rdl.summaries import Summaries, SummaryStatistics
+from rdl.train import MAX_TRAINING_SEEDS, Evaluation, Inputs, Progress, fit
 
 Figures = dict[str, dict[str, float]]
 
@@ -50,11 +53,13 @@ class Run:
     statistics: Mapping[str, Statistics]
     objective: Objective
     model: RelationalModel
+    summary: SummaryStatistics
     embedder: Embedder = HASHING
     progress: Progress = field(default_factory=Progress)
     metrics: Figures = field(default_factory=dict)
     baselines: dict[str, Figures] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    _summaries: Summaries | None = None
     _packed: tuple[dict[str, Features], Sampler] | None = None
 
     @staticmethod
@@ -63,9 +68,15 @@ class Run:
         text embedder where it is not the one that the config names."""
         by = by or embedder(config.text_embedder)
         statistics = features.fit(snapshot, table.val_cut, task.hidden, text_channels=by.channels)
-        objective = Objective.fit(task.kind, table.of(Split.train).target)
-        model = _model(task, snapshot, statistics, config)
-        return Run(task, snapshot, lambda: table, config, statistics, objective, model, by)
+        train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
+        objective = Objective.fit(task.kind, train.target)
+        summaries = _summaries(task, snapshot, lambda: table, config, table.val_cut)
+        seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
+        summary = SummaryStatistics.fit(summaries.columns(seeds), table.val_cut)
+        model = _model(task, snapshot, statistics, config, summary.width)
+        run = Run(task, snapshot, lambda: table, config, statistics, objective, model, summary, by)
+        run._summaries = summaries
+        return run
 
     @property
     def table(self) -> TaskTable:
@@ -80,6 +91,20 @@ class Run:
             self._packed = features.pack(self.snapshot, self.statistics, self.embedder), sampler
         return self._packed
 
+    def summarise(self, seeds: Seeds) -> Tensor:
+        """What the past of ``seeds`` adds up to, float32 ``[S, width]``."""
+        if self._summaries is None:
+            fitted_at_us = self.summary.fitted_at_us
+            self._summaries = _summaries(self.task, self.snapshot, self._past, self.config, fitted_at_us)
+        return self.summary.tensor(self._summaries.columns(seeds), len(seeds))
+
+    def _past(self) -> TaskTable | None:
+        """The seeds with their labels; None where the database, another than that of training, has none."""
+        try:
+            return self.table
+        except QueryError:
+            return None
+
     def train(
         self,
         *,
@@ -92,8 +117,9 @@ class Run:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
-        strictly, hidden = self.task.row_level, self.task.label_keys(self.snapshot.schema)
-        inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective)
+        strictly, hidden = self.task.row_level, _hidden(self.task, self.snapshot)
+        summarise = self.summarise if self.summary.width else None
+        inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective, summarise)
         self.progress = fit(
             self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
         )
@@ -130,7 +156,7 @@ class Run:
             self.task.entity,
             self.config.regime,
             strictly=self.task.row_level,
-            hidden=self.task.label_keys(self.snapshot.schema),
+            hidden=_hidden(self.task, self.snapshot),
         )
         return self._predict(seeds)
 
@@ -138,13 +164,14 @@ class Run:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
         time_us = torch.from_numpy(times.copy())
         row, strictly = torch.from_numpy(rows.copy()), self.task.row_level
-        seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, self.task.label_keys(self.snapshot.schema))
+        seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, _hidden(self.task, self.snapshot))
         return self._predict(seeds)
 
     def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
-        return predict(self.model, packed, sampler, seeds, self.objective)
+        summary = self.summarise(seeds) if self.summary.width else None
+        return predict(self.model, packed, sampler, seeds, self.objective, summary)
 
     def save(self, folder: Path, *, source: Mapping[str, Any]) -> None:
         """Writes the run into the existing, empty ``folder``; ``source`` says what it was asked of (no passwords)."""
@@ -170,6 +197,7 @@ class Run:
         figures = {"regime": self.config.regime, "metrics": self.metrics, "baselines": self.baselines}
         write_json(folder / "metrics.json", figures)
         write_json(folder / "statistics.json", self.statistics)
+        write_json(folder / "summary.json", self.summary)
         write_weights(folder / "model.safetensors", self.model.state_dict())
         with (folder / "history.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(Evaluation.__dataclass_fields__))
@@ -202,7 +230,8 @@ class Run:
         statistics = {name: Statistics.from_json(entry) for name, entry in saved.items()}
         if any(fitted.texts for fitted in statistics.values()):
             by = _same_embedder(config.text_embedder, by)
-        model = _model(task, snapshot, statistics, config)
+        summary = SummaryStatistics.from_json(read_json(folder / "summary.json"))
+        model = _model(task, snapshot, statistics, config, summary.width)
         try:
             model.load_state_dict(read_weights(folder / "model.safetensors"))
         except RuntimeError:
@@ -217,7 +246,7 @@ class Run:
             ]
         progress = Progress(history=history)
         return Run(
-            task, snapshot, labels, config, statistics, objective, model, by or HASHING, progress,
+            task, snapshot, labels, config, statistics, objective, model, summary, by or HASHING, progress,
             _figures(figures["metrics"]),
             {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"],
         )  # fmt: skip
@@ -248,8 +277,18 @@ def _figures(saved: Mapping[str, Mapping[str, float | None]]) -> Figures:
     }
 
 
+def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:
+    return task.label_keys(snapshot.schema)
+
+
+def _summaries(
+    task: Task, snapshot: Snapshot, past: Callable[[], TaskTable | None], config: TrainConfig, fitted_at_us: int
+) -> Summaries:
+    return Summaries(task, snapshot, past, fitted_at_us=fitted_at_us, most_columns=config.summaries)
+
+
 def _model(
-    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig
+    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig, summary: int
 ) -> RelationalModel:
     torch.manual_seed(config.seed)
     return build(
@@ -258,6 +297,8 @@ def _model(
         channels=config.channels,
         layers=len(config.fanouts),
         dropout=config.dropout,
+        members=config.members,
+        summary=summary,
         masked=task.label_columns,
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -35,11 +36,14 @@ from rdl.schema import Relation
 EVALUATIONS, MIN_STEPS_BETWEEN_EVALUATIONS = 25, 20
 #: Validation seeds looked at in each pause, at most; the final figures use all of them.
 MAX_VALIDATION_SEEDS = 20_000
+#: Of more training seeds than this, so many are learnt from, evenly spread over time.
+MAX_TRAINING_SEEDS = 100_000
 #: Weights are judged once this share of the steps is done: before that they are still near where they began, and the
 #: loss of a few hundred validation rows may like them for their caution alone.
 RIPE_SHARE = 0.2
-#: The share of training seeds that see an older database in the frozen regime, as its validation and test seeds do.
-STALE_SHARE = 0.5
+#: The share of training seeds that see an older database in the frozen regime, as its validation and test seeds do; and
+#: of how many ages each of them may see it.
+STALE_SHARE, STALE_VERSIONS = 0.5, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that training reads: the seeds with their labels, the packed features and the sampler over the graph."""
+    """All that training reads: the seeds with their labels, the packed features, the sampler over the graph, and what
+    says how the past of seeds adds up, ``[S, width]`` (None: the model does not read it)."""
 
     table: TaskTable
     entity: str
@@ -81,6 +86,7 @@ class Inputs:
     features: Mapping[str, Features]
     sampler: Sampler
     objective: Objective
+    summarise: Callable[[Seeds], Tensor] | None = None
 
 
 def choose_device(name: str) -> str:
@@ -117,7 +123,8 @@ def fit(
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
     features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}
     sampler = inputs.sampler.to(fabric.device)
-    train, val = inputs.table.of("train"), _subset(inputs.table.of("val"), MAX_VALIDATION_SEEDS)
+    train = inputs.table.of("train").thinned(MAX_TRAINING_SEEDS)
+    validation = _Validation.of(train, inputs, config)
     batches = _Batches(train, inputs, config, fabric.device)
     progress = Progress(total_steps=batches.total_steps, identity=identity)
     state = _State(model, average, optimizer)
@@ -127,10 +134,10 @@ def fit(
     losses: list[Tensor] = []
     while progress.step < progress.total_steps and not progress.stopped:
         rate = _set_rate(optimizer, config, progress)
-        seeds, target = batches[progress.step]
+        seeds, target, summary = batches[progress.step]
         torch.manual_seed(_mixed(config.seed, progress.step))
         placed.train()
-        loss = inputs.objective.loss(placed(features, sampler(seeds, draw=progress.step)), target)
+        loss = inputs.objective.loss(placed(features, sampler(seeds, draw=progress.step), summary), target)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(placed, optimizer, max_norm=1.0)
@@ -143,7 +150,7 @@ def fit(
         if progress.step % batches.per_evaluation == 0 or progress.step == progress.total_steps or over:
             mean_loss = float(torch.stack(losses).mean())
             losses.clear()
-            judged = _validate(average.module, inputs, features, sampler, train, val, config)
+            judged = validation.judge(average.module, inputs, features, sampler)
             progress.history.append(Evaluation(progress.step, progress.seconds, mean_loss, *judged, rate))
             _judge(progress, config, over, state)
             if partial is not None:
@@ -174,23 +181,31 @@ def _judge(progress: Progress, config: TrainConfig, over: bool, state: _State) -
         progress.stopped = "all steps are done"
 
 
-def _validate(
-    model: torch.nn.Module,
-    inputs: Inputs,
-    features: Mapping[str, Features],
-    sampler: Sampler,
-    train: TaskTable,
-    val: TaskTable,
-    config: TrainConfig,
-) -> tuple[float, float]:
-    """The loss in the label's own units and the headline metric on the validation seeds; NaN where there are none."""
-    if not len(val):
-        return math.nan, math.nan
-    seeds = seeds_of(val, inputs.entity, config.regime, strictly=inputs.strictly, hidden=inputs.hidden)
-    predicted = predict(model, features, sampler, seeds, inputs.objective)
-    figures = evaluate(inputs.objective.kind, val.target, predicted, train_target=train.target)
-    kind = inputs.objective.kind
-    return figures["log_loss" if kind is Kind.binary else "mae"], figures[headline(kind)[0]]
+@dataclass(frozen=True, slots=True)
+class _Validation:
+    """The validation seeds that are looked at while a model is trained, and the training labels beside theirs."""
+
+    table: TaskTable
+    train_target: npt.NDArray[np.float64]
+    seeds: Seeds
+    summary: Tensor | None
+
+    @staticmethod
+    def of(train: TaskTable, inputs: Inputs, config: TrainConfig) -> _Validation:
+        table = inputs.table.of("val").thinned(MAX_VALIDATION_SEEDS)
+        seeds = seeds_of(table, inputs.entity, config.regime, strictly=inputs.strictly, hidden=inputs.hidden)
+        return _Validation(table, train.target, seeds, inputs.summarise and inputs.summarise(seeds))
+
+    def judge(
+        self, model: torch.nn.Module, inputs: Inputs, features: Mapping[str, Features], sampler: Sampler
+    ) -> tuple[float, float]:
+        """The loss in the label's own units and the headline metric; NaN where there are no seeds."""
+        if not len(self.table):
+            return math.nan, math.nan
+        predicted = predict(model, features, sampler, self.seeds, inputs.objective, self.summary)
+        kind = inputs.objective.kind
+        figures = evaluate(kind, self.table.target, predicted, train_target=self.train_target)
+        return figures["log_loss" if kind is Kind.binary else "mae"], figures[headline(kind)[0]]
 
 
 class _Batches:
@@ -204,23 +219,36 @@ class _Batches:
         passes = config.max_epochs * self.per_epoch
         self.total_steps = min(max(passes, config.min_steps), config.max_steps)
         self.per_evaluation = max(MIN_STEPS_BETWEEN_EVALUATIONS, self.total_steps // EVALUATIONS)
-        # In the frozen regime the newest visible row is older than the seed by up to this much: train on that too.
-        val = inputs.table.of("val")
-        frozen = config.regime is Regime.frozen and len(val)
-        self.max_lag = int((val.time - val.cuts(config.regime)).max()) if frozen else 0
+        self.cuts = self._cuts(inputs.table.of("val"), config)
+        versions = (replace(self.seeds, cut=cut) for cut in self.cuts)
+        self.summaries = inputs.summarise and torch.stack([inputs.summarise(seeds) for seeds in versions])
 
-    def __getitem__(self, step: int) -> tuple[Seeds, Tensor]:
-        """The seeds and labels of one step."""
+    def _cuts(self, val: TaskTable, config: TrainConfig) -> Tensor:
+        """The cuts under which each seed is seen, int64 ``[versions, S]``, its own first. In the frozen regime the
+        newest visible row of a validation seed is older than the seed by up to some time: train on such ages too."""
+        cuts = [self.seeds.cut]
+        if config.regime is Regime.frozen and len(val):
+            most = int((val.time - val.cuts(config.regime)).max())
+            for number in range(STALE_VERSIONS if most else 0):
+                generator = torch.Generator().manual_seed(_mixed(self.seed, number) + 2)
+                share = torch.rand(len(self.target), generator=generator, dtype=torch.float64)
+                cuts.append(self.seeds.cut - (share * most).long())
+        return torch.stack(cuts)
+
+    def __getitem__(self, step: int) -> tuple[Seeds, Tensor, Tensor | None]:
+        """The seeds of one step, their labels, and what their pasts add up to."""
         epoch, place = divmod(step, self.per_epoch)
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
         order = torch.randperm(len(self.target), generator=generator)[place * self.size : (place + 1) * self.size]
-        cut = self.seeds.cut[order]
-        if self.max_lag:
+        version = torch.zeros_like(order)
+        if len(self.cuts) > 1:
             generator.manual_seed(_mixed(self.seed, step) + 1)
-            stale, share = torch.rand(2, len(order), generator=generator, dtype=torch.float64)
-            cut = cut - torch.where(stale < STALE_SHARE, share * self.max_lag, 0).long()
-        seeds = replace(self.seeds.take(order), cut=cut)
-        return seeds.to(self.device), self.target[order].to(self.device)
+            stale = torch.rand(len(order), generator=generator) < STALE_SHARE
+            drawn = torch.randint(1, len(self.cuts), (len(order),), generator=generator)
+            version = torch.where(stale, drawn, 0)
+        seeds = replace(self.seeds.take(order), cut=self.cuts[version, order])
+        summary = None if self.summaries is None else self.summaries[version, order].to(self.device)
+        return seeds.to(self.device), self.target[order].to(self.device), summary
 
 
 @dataclass(slots=True)
@@ -273,10 +301,3 @@ def _set_rate(optimizer: Any, config: TrainConfig, progress: Progress) -> float:
 def _mixed(seed: int, number: int) -> int:
     """One seed of two numbers."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-
-
-def _subset(table: TaskTable, most: int) -> TaskTable:
-    """At most ``most`` seeds of ``table``, evenly spread over its order (time, then entity)."""
-    if len(table) <= most:
-        return table
-    return table.take(np.linspace(0, len(table) - 1, most).astype(np.int64))

@@ -19,7 +19,7 @@ from rdl.losses import Objective
 from rdl.model import RelationalModel, build
 from rdl.predict import predict, seeds_of
 from rdl.query.task import Kind, TaskTable
-from rdl.sampler import Sampler
+from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
 from rdl.train import Inputs, Progress, fit
 from tests.memory import MemoryReader
@@ -79,6 +79,33 @@ def test_it_learns_and_repeats_itself(inputs: tuple[Snapshot, Inputs]) -> None:
     assert np.array_equal(runs[0], runs[1])
 
 
+def test_what_the_past_adds_up_to_is_read_beside_the_graph(inputs: tuple[Snapshot, Inputs]) -> None:
+    """Of each user's orders the newest alone is sampled, which tells nearly nothing of their sum."""
+    snapshot, given = inputs
+    config = replace(CONFIG, fanouts=(1,), channels=16, learning_rate=2e-2, dropout=0.0)
+    given = replace(given, sampler=Sampler(given.sampler.graph, (1,)))
+    orders = snapshot.arrow("orders")
+    user, amount, at = (orders[name].to_numpy() for name in ("user_id", "amount", "at"))
+
+    def summarise(seeds: Seeds) -> torch.Tensor:
+        known = at.astype("datetime64[us]").astype(np.int64)[:, None] <= np.unique(seeds.cut.numpy())
+        totals = np.stack([np.bincount(user[k], amount[k], minlength=200) for k in known.T], axis=1)
+        place = np.searchsorted(np.unique(seeds.cut.numpy()), seeds.cut.numpy())
+        return torch.from_numpy(totals[seeds.row.numpy(), place][:, None]).float()
+
+    torch.manual_seed(0)
+    statistics = features.fit(snapshot, 85 * US_PER_DAY)
+    found = []
+    for width in (0, 1):
+        model = build(
+            statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.0, members=4, summary=width
+        )
+        progress = fit(model, replace(given, summarise=summarise if width else None), config)
+        found.append(max(line.val_metric for line in progress.history))
+    assert found[0] < 0.85
+    assert found[1] > 0.95
+
+
 @pytest.mark.parametrize("strategy", Sampling)
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     inputs: tuple[Snapshot, Inputs], tmp_path: Path, strategy: Sampling
@@ -129,11 +156,11 @@ def test_stale_seeds_see_at_most_their_own_time(inputs: tuple[Snapshot, Inputs])
         given.table.split, given.table.target, given.table.val_cut, given.table.test_cut,
     )  # fmt: skip
     batches = _Batches(lagging.of("train"), Inputs(lagging, *_rest(given)), frozen, torch.device("cpu"))
-    seeds, _ = batches[0]
+    seeds, *_ = batches[0]
     lag = (seeds.time - seeds.cut) / US_PER_DAY
     assert ((lag >= 0) & (lag <= 10)).all()
     assert 0.2 < (lag > 0).double().mean() < 0.8
-    again, _ = batches[0]
+    again, *_ = batches[0]
     assert torch.equal(seeds.cut, again.cut)
 
 
@@ -143,10 +170,12 @@ def _rest(given: Inputs) -> tuple[object, ...]:
 
 def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
     objective = Objective.fit(Kind.regression, np.arange(1001.0))
-    predicted = objective.prediction(torch.tensor([-100.0, 0.0, 100.0]))
+    predicted = objective.prediction(torch.tensor([[-100.0, -90.0], [-1.0, 1.0], [100.0, 90.0]]))
     assert predicted.tolist() == [5.0, 500.0, 995.0]
     target = torch.tensor([500.0])
-    assert objective.loss(torch.tensor([0.0]), target) == 0
+    assert objective.loss(torch.tensor([[0.0, 0.0]]), target) == 0
+    # Each member is judged, not their mean.
+    assert objective.loss(torch.tensor([[-1.0, 1.0]]), target) > 0
     assert Objective.from_json({"kind": "binary", "center": 0.0, "scale": 1.0, "low": None, "high": None}) == Objective(
         Kind.binary
     )

@@ -99,6 +99,12 @@ class TaskTable:
         lengths = np.diff(self.indptr) if self.indptr is not None else 1
         return np.repeat(np.arange(len(self)), lengths)
 
+    def thinned(self, most: int) -> TaskTable:
+        """At most ``most`` of the seeds, evenly spread over their order (time, then entity)."""
+        if len(self) <= most:
+            return self
+        return self.take(np.linspace(0, len(self) - 1, most).astype(np.int64))
+
     def cuts(self, regime: Regime | str) -> npt.NDArray[np.int64]:
         """The newest time, in µs, that a row visible to each seed may have: the seed's own time or, in the frozen
         regime, at most the begin of the seed's split."""

@@ -1,0 +1,140 @@
+"""What each seed's past adds up to, as inputs of a model: the columns of :mod:`rdl.aggregates`, standardised.
+
+A graph network that samples some of a row's children cannot count the others, and learns slowly to compare a month with
+a year. The same window aggregates that LightGBM is given stand beside what it reads from the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from rdl import streams
+from rdl.aggregates import window_features
+from rdl.columns import standardise
+from rdl.query.task import Task, TaskTable
+from rdl.sampler import Seeds
+from rdl.snapshot import Snapshot
+
+#: Seeds are summed up in pieces of so many.
+SEEDS_A_PIECE = 100_000
+#: The quartiles of a normal distribution lie this many standard deviations apart.
+_QUARTILES = 1.349
+
+Columns = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryStatistics:
+    """Where the columns of the training seeds' summaries lie: fitted once, kept with a run.
+
+    ``fitted_at_us`` is the training cut at which vocabularies and scales of the cells were fitted. Of each column in
+    ``names`` there is the median and the scale (the standard deviation of a normal distribution with its quartiles);
+    ``gappy`` are the numbers of those that are unknown of some training seeds.
+    """
+
+    fitted_at_us: int
+    names: tuple[str, ...] = ()
+    medians: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()
+    gappy: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """The inputs a seed: one a column, and one for each that may be unknown."""
+        return len(self.names) + len(self.gappy)
+
+    @staticmethod
+    def fit(columns: Columns, fitted_at_us: int) -> SummaryStatistics:
+        """The statistics of ``columns``; those that do not vary are left out."""
+        names: list[str] = []
+        medians: list[float] = []
+        scales: list[float] = []
+        gappy: list[int] = []
+        for name, values in columns.items():
+            known = values[np.isfinite(values)].astype(np.float64)
+            if not len(known) or (len(known) == len(values) and (known[0] == known).all()):
+                continue
+            low, median, high = np.quantile(known, [0.25, 0.5, 0.75])
+            if len(known) < len(values):
+                gappy.append(len(names))
+            names.append(name)
+            medians.append(float(median))
+            scales.append(float((high - low) / _QUARTILES or known.std() or 1.0))
+        return SummaryStatistics(fitted_at_us, tuple(names), tuple(medians), tuple(scales), tuple(gappy))
+
+    def tensor(self, columns: Columns, seeds: int) -> Tensor:
+        """``columns`` standardised as :func:`rdl.columns.standardise` says, 0 where unknown, then for each of the gappy
+        ones whether it is unknown: float32 ``[seeds, width]``. A column that is not there is unknown throughout."""
+        found = np.full((seeds, len(self.names)), np.nan, np.float32)
+        for place, (name, median, scale) in enumerate(zip(self.names, self.medians, self.scales, strict=True)):
+            if name in columns:
+                found[:, place] = standardise(columns[name], median, scale)
+        unknown = np.isnan(found)
+        gaps = unknown[:, list(self.gappy)].astype(np.float32)
+        return torch.from_numpy(np.concatenate([np.where(unknown, np.float32(0), found), gaps], axis=1))
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> SummaryStatistics:
+        """The statistics written as JSON."""
+        lists = (tuple(value[name]) for name in ("names", "medians", "scales", "gappy"))
+        return SummaryStatistics(value["fitted_at_us"], *lists)
+
+
+class Summaries:
+    """Sums up the past of seeds of one task, as each of them knows it at its cut."""
+
+    def __init__(
+        self,
+        task: Task,
+        snapshot: Snapshot,
+        labels: Callable[[], TaskTable | None],
+        *,
+        fitted_at_us: int,
+        most_columns: int,
+    ) -> None:
+        """``labels`` gives the table whose closed labels are a part of the past; None: there are none to read."""
+        self.task, self.snapshot, self.labels = task, snapshot, labels
+        self.fitted_at_us, self.most_columns = fitted_at_us, most_columns
+        self._last: tuple[Seeds, Columns] | None = None
+
+    def columns(self, seeds: Seeds) -> Columns:
+        """Numeric columns float32 ``[S]`` by name, NaN where unknown: the shallow and simple ones first, at most as
+        many as wanted. What a later row, cell or label says is in none of them. The last answer is kept: statistics
+        are fitted on what is trained on next."""
+        if not self.most_columns:
+            return {}
+        if self._last is not None and _same(self._last[0], seeds):
+            return self._last[1]
+        pieces = [
+            self._piece(seeds.part(start, start + SEEDS_A_PIECE)) for start in range(0, len(seeds), SEEDS_A_PIECE)
+        ]
+        found = {
+            name: np.concatenate([piece[name].to_numpy() for piece in pieces])
+            for name, kind in (zip(pieces[0].column_names, pieces[0].schema.types, strict=True) if pieces else ())
+            if pa.types.is_floating(kind) and all(name in piece.column_names for piece in pieces)
+        }
+        self._last = seeds, found
+        return found
+
+    def _piece(self, seeds: Seeds) -> pa.Table:
+        rows, time, cut = (tensor.cpu().numpy() for tensor in (seeds.row, seeds.time, seeds.cut))
+        return window_features(
+            self.task,
+            self.snapshot,
+            streams.Seeds(rows, time, cut),
+            fitted_at_us=self.fitted_at_us,
+            labels=self.labels(),
+            most_columns=self.most_columns,
+        )
+
+
+def _same(one: Seeds, other: Seeds) -> bool:
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("row", "time", "cut"))
