@@ -43,7 +43,7 @@ class Teller:
     """A column of ``table`` that alone explains the share ``explained`` of what a constant does not.
 
     ``over`` leads there from the entity: from child to parent, but for the last relation where ``newest`` says that it
-    is the newest child that tells. ``inputs`` says how many columns were judged with it.
+    is the newest child that tells.
     """
 
     table: str
@@ -111,7 +111,7 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
     if found is None or len(chosen) < ENOUGH:
         return Judged((), 0, 0)
     kind, target = found
-    cells, read = Cells(task, snapshot, table.val_cut), _read_by(task)
+    cells, read = Cells(task, snapshot, table.fitted_at_us), _read_by(task)
     looked, told, own = 0, list[Teller](), list[tuple[float, str, Codes]]()
     halves = halves_of(chosen.entity)
     for origin in _origins(task, chosen, snapshot, far=far):
