@@ -62,7 +62,7 @@ class Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
         text embedder where it is not the one that the config names."""
         by = by or embedder(config.text_embedder)
-        statistics = features.fit(snapshot, table.val_cut, task.hidden, text_channels=by.channels)
+        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
         objective = Objective.fit(task.kind, table.of(Split.train).target)
         model = _model(task, snapshot, statistics, config)
         return Run(task, snapshot, lambda: table, config, statistics, objective, model, by)
