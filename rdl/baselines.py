@@ -191,7 +191,7 @@ class _LightGbm:
             part = slice(start, start + SEEDS_A_PIECE)
             seeds = Seeds(self.table.entity[which[part]], self.table.time[which[part]], cuts[part])
             columns = window_features(
-                self.task, self.snapshot, seeds, fitted_at_us=self.table.val_cut, labels=self.table
+                self.task, self.snapshot, seeds, fitted_at_us=self.table.fitted_at_us, labels=self.table
             )
             pieces.append(np.column_stack([column.to_numpy().astype(np.float32) for column in columns.columns]))
         return np.concatenate(pieces), columns.column_names

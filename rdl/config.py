@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Integral
 from typing import Any
 
 from rdl.errors import ConfigError, did_you_mean
@@ -87,23 +88,25 @@ class TrainConfig:
         return TrainConfig(**{**settings, "regime": regime})
 
     def __post_init__(self) -> None:
-        if not self.fanouts or min(self.fanouts) < 1:
-            raise ConfigError(f"fanouts {self.fanouts}: give at least one hop, each of one child or more")
+        if not isinstance(self.fanouts, Sequence) or isinstance(self.fanouts, str) or not self.fanouts:
+            raise ConfigError(
+                f"fanouts are {self.fanouts!r}: there must be at least one hop", hint="give a list, as (64, 4)."
+            )
+        object.__setattr__(self, "fanouts", tuple(self.fanouts))
+        for hop, children in enumerate(self.fanouts, start=1):
+            require_whole(f"the fanout of hop {hop}", children, least=1)
         if self.sampling not in tuple(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
-        if self.summaries < 0:
-            raise ConfigError(f"summaries is {self.summaries}: it must be 0 or more")
-        for name in (
-            "channels",
-            "members",
-            "batch_size",
-            "max_epochs",
-            "min_steps",
-            "max_steps",
-            "patience",
-            "threads",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        for name in ("seed", "summaries"):
+            require_whole(name, getattr(self, name), least=0)
+        counts = ("channels", "members", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads")
+        for name in counts:
+            require_whole(name, getattr(self, name), least=1)
         if self.time_budget_min is not None and self.time_budget_min <= 0:
             raise ConfigError(f"a time budget of {self.time_budget_min} minutes: it must be above 0")
+
+
+def require_whole(name: str, value: object, *, least: int) -> None:
+    """Raises ConfigError, naming the setting, where ``value`` is no whole number of ``least`` or more."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} is {value!r}: it must be a whole number, {least} or more")

@@ -123,7 +123,7 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
     if len(chosen) < ENOUGH:
         return Judged((), 0, 0)
     asked, halves = _asked(task.kind, chosen), halves_of(chosen.entity)
-    cells, read = Cells(task, snapshot, table.val_cut), _read_by(task)
+    cells, read = Cells(task, snapshot, table.fitted_at_us), _read_by(task)
     looked, told, own = 0, list[Teller](), list[tuple[float, str, Codes]]()
     for origin in _origins(task, chosen, cells, far=far):
         for column in cells.inputs(origin.table, _READ, masked=not origin.over or origin.table == task.entity):

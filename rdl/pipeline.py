@@ -223,7 +223,8 @@ class BoundTask:
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
 
     def loaders(self, **options: Any) -> dict[str, HeteroLoader]:
-        """Batches of each split as PyG's ``HeteroData``, for a model of one's own (:func:`rdl.loader.loaders`)."""
+        """Batches of each split as PyG's ``HeteroData``, for a model of one's own (:func:`rdl.loader.loaders`). Raises
+        ConfigError."""
         from rdl.loader import loaders
 
         return loaders(self.definition, self.db.snapshot, self.labels, **options)

@@ -67,12 +67,12 @@ class Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
         text embedder where it is not the one that the config names."""
         by = by or embedder(config.text_embedder)
-        statistics = features.fit(snapshot, table.val_cut, task.hidden, text_channels=by.channels)
+        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train.target)
-        summaries = _summaries(task, snapshot, lambda: table, config, table.val_cut)
+        summaries = _summaries(task, snapshot, lambda: table, config, table.fitted_at_us)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
-        summary = SummaryStatistics.fit(summaries.columns(seeds), table.val_cut)
+        summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us)
         model = _model(task, snapshot, statistics, config, summary.width)
         run = Run(task, snapshot, lambda: table, config, statistics, objective, model, summary, by)
         run._summaries = summaries

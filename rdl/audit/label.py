@@ -74,7 +74,7 @@ def following(task: Task, table: TaskTable, snapshot: Snapshot) -> Checked:
         codes = codes_of(snapshot, task.entity, own[name], chosen.entity)
         _, label = np.unique(label * (int(codes.max()) + 1) + codes, return_inverse=True)
     looked, findings = 0, []
-    for column, kind, values, known in _own_columns(task, chosen, snapshot, table.val_cut):
+    for column, kind, values, known in _own_columns(task, chosen, snapshot, table.fitted_at_us):
         looked += 1
         share = _follows(kind, values[known], label[known])
         if share >= 1 - LEFT:

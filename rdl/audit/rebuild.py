@@ -79,7 +79,7 @@ def moments(task: Task, table: TaskTable) -> Iterator[Moment]:
             there = np.flatnonzero(table.time == at)
             chosen = there[np.unique(np.linspace(0, len(there) - 1, min(len(there), SEEDS)).astype(np.int64))]
         time = table.time[chosen]
-        yield Moment(at, Seeds(table.entity[chosen], time, time), min(at, table.val_cut))
+        yield Moment(at, Seeds(table.entity[chosen], time, time), min(at - int(task.row_level), table.fitted_at_us))
 
 
 def _deleted(snapshot: Snapshot, at_us: int) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,18 @@ def load_model(name: str) -> Any:
         raise ConfigError(f"text embedder {name!r} cannot be loaded: {error}") from error
 
 
+def version_of(name: str) -> str:
+    """What tells the model ``name`` of :func:`load_model` from another that had this name before: the version of its
+    package and, where it is a folder here, the sizes and times of its files."""
+    package, _, model = name.partition(":")
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    files = sorted((str(file), file.stat()) for file in Path(model).rglob("*") if file.is_file())
+    return " ".join([version, *(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in files)])
+
+
 class Encoded:
     """An :class:`~rdl.embedders.Embedder` of a model with ``encode``, or of a function: both take a list of n strings
     and return ``[n, channels]`` numbers.
@@ -63,18 +77,17 @@ class Encoded:
         self.channels = int(shape[1])
 
     @staticmethod
-    def of(model: object) -> Encoded:
-        """An embedder of ``model``, called as the model says its name, else as it stands in its module. Raises
-        ConfigError where it is neither a model nor a function."""
+    def of(model: object, name: str | None = None) -> Encoded:
+        """An embedder of ``model``, called ``name``, else as the model says its name, else as it stands in its module.
+        Raises ConfigError where it is neither a model nor a function."""
         if not callable(getattr(model, "encode", model)):
             raise ConfigError(
                 f"{model!r} is no text embedder",
                 hint="give its name, a model with encode(texts), or a function of a list of texts.",
             )
-        for name in ("name", "base_model_name", "__name__"):
-            if isinstance(found := getattr(model, name, None), str) and found:
-                return Encoded(model, found)
-        return Encoded(model, type(model).__name__)
+        told = (getattr(model, attribute, None) for attribute in ("name", "base_model_name", "__name__"))
+        names = (found for found in (name, *told) if isinstance(found, str) and found)
+        return Encoded(model, next(names, type(model).__name__))
 
     def embed(self, texts: pa.Array) -> npt.NDArray[np.float32]:
         """See :class:`~rdl.embedders.Embedder`."""

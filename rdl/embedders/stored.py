@@ -16,19 +16,20 @@ import pyarrow as pa
 from rdl.cache import default_cache, making, prune
 from rdl.embedders.protocol import Embedder, embed
 
-#: What an embedder makes of these tells it from others, of the same name too.
+#: What an embedder makes of these, to the last bit, tells it from most others of the same name.
 _PROBES = ("", "rdl", "The quick brown fox jumps over the lazy dog.")
 
 
 class Stored:
     """``embedder`` with a memory: a text that it has seen is read from ``folder`` (default: rdl's cache).
 
-    Vectors stand in files of (128 bits of the text's MD5, vector), one for each call that met new texts. A folder that
-    cannot be written, or a damaged file, costs time and nothing else.
+    Whoever makes one says that its name and ``version`` stand for it: another that has both, and makes the same of a
+    few texts, is taken for the same. Vectors stand in files of (128 bits of the text's MD5, vector), one for each call
+    that met new texts. A folder that cannot be written, or a damaged file, costs time and nothing else.
     """
 
-    def __init__(self, embedder: Embedder, folder: Path | None = None) -> None:
-        self._embedder, self._folder = embedder, folder
+    def __init__(self, embedder: Embedder, version: str = "", folder: Path | None = None) -> None:
+        self._embedder, self._version, self._folder = embedder, version, folder
         self.name, self.channels = embedder.name, embedder.channels
 
     def embed(self, texts: pa.Array) -> npt.NDArray[np.float32]:
@@ -49,9 +50,10 @@ class Stored:
         return vectors
 
     def _identity(self) -> str:
-        """Hex digits that change with the embedder's name and with what it makes of the probes."""
+        """Hex digits that change with the embedder's name and version, and with what it makes of the probes."""
         made = embed(self._embedder, pa.array(_PROBES))
-        return hashlib.sha256(self.name.encode() + made.round(3).tobytes()).hexdigest()[:32]
+        said = f"{len(self.name)} {self.name} {self._version}"
+        return hashlib.sha256(said.encode() + made.tobytes()).hexdigest()[:32]
 
 
 def _keys(texts: pa.Array) -> npt.NDArray[Any]:

@@ -139,8 +139,9 @@ def compute(task: Task, snapshot: Snapshot) -> Labelled:
     kept = known(task.kind, found.target) & split
     target, indptr, classes, unseen = encode(task.kind, found.target, kept & (found.split == 0), kept)
     table = TaskTable(
-        found.entity, found.time, found.split, target, found.val_cut, found.test_cut, indptr, classes, unseen
-    )
+        found.entity, found.time, found.split, target, found.val_cut, found.test_cut, indptr, classes, unseen,
+        task.row_level,
+    )  # fmt: skip
     if not kept.all() or (np.diff(found.split) < 0).any():
         order = np.argsort(found.split[kept], kind="stable")
         table = table.take(np.flatnonzero(kept)[order])

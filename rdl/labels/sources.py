@@ -61,8 +61,14 @@ def _from_rows(task: Task, snapshot: Snapshot) -> Found:
         if others := int((split < 0).sum()):
             column = ".".join(task.split_by)
             warnings.append(f"{others:,} rows are in no split: {column} says neither train, val nor test")
-        # Statistics are fitted on what was known at the newest seed of training, the frozen regime cuts there too.
-        val_cut, test_cut = (int(time[(split >= 0) & (split <= last)].max(initial=clock.ALWAYS)) for last in (0, 1))
+        val_cut, test_cut = (_begin(time, split, number) for number in (1, 2))
+        early = (time < val_cut) & (split > 0)
+        if early.any():
+            share = early.sum() / (split > 0).sum()
+            warnings.append(
+                f"{share:.1%} of the rows of validation and test are not later than all of training: what is learnt of "
+                "the columns includes their labels"
+            )
         return Found(sql, entity, time, target, split, val_cut, test_cut, warnings=warnings)
     if not timed:
         warning = f"{task.entity} has no time: its rows are split at random, 80/10/10, and all data count as known"
@@ -80,6 +86,14 @@ def _compile(task: Task, snapshot: Snapshot, anchors: tuple[int, ...] | None, *,
         raise refuse(error.message, "anchors", error.hint) from None
     except (ValueError, OverflowError):
         raise refuse("a window leaves the calendar", "anchors", "use -INF for a window without a start.") from None
+
+
+def _begin(time: npt.NDArray[np.int64], split: Splits, number: int) -> int:
+    """When the split ``number`` begins that a column says: at its first seed or, where those before it go on after
+    that, once they have ended."""
+    first = int(time[split == number].min(initial=clock.NEVER))
+    last = int(time[(split >= 0) & (split < number)].max(initial=clock.ALWAYS))
+    return first if last <= first < clock.NEVER else last + 1
 
 
 def _split_words(snapshot: Snapshot, cell: tuple[str, str]) -> Splits:

@@ -48,8 +48,9 @@ class TaskTable:
 
     ``entity[n]`` is the row number of the entity in its (time-sorted) snapshot table, ``time[n]`` the anchor in µs
     UTC, ``split[n]`` 0, 1 or 2 (train, val, test). ``val_cut`` and ``test_cut`` are the times (µs) at which validation
-    and test begin: the *training* cut, at which statistics are fitted, is ``val_cut``; the frozen regime cuts the
-    database at ``val_cut`` for validation seeds and at ``test_cut`` for test seeds.
+    and test begin: no training seed is later, and the frozen regime cuts the database at ``val_cut`` for validation
+    seeds and at ``test_cut`` for test seeds. ``row_level`` says that each seed is asked at its own row's time, and so
+    sees strictly older rows alone.
 
     ``target`` is the label, by kind of task:
 
@@ -73,9 +74,17 @@ class TaskTable:
     indptr: npt.NDArray[np.int64] | None = None
     classes: tuple[Value, ...] = ()
     unseen: tuple[Value, ...] = ()
+    row_level: bool = False
 
     def __len__(self) -> int:
         return len(self.entity)
+
+    @property
+    def fitted_at_us(self) -> int:
+        """The *training cut*: the newest time (µs) that a row may have from which statistics, vocabularies and scales
+        are fitted. It is when validation begins; in a row-level task just before, or the first validation seed's own
+        label would be among them."""
+        return self.val_cut - int(self.row_level)
 
     def of(self, split: Split | str) -> TaskTable:
         """The seeds of one split, in order."""

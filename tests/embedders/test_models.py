@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from rdl.embedders import HASHING, Embedder, Encoded, HashingEmbedder, embed, embedder
+from rdl.embedders.models import version_of
 from rdl.errors import ConfigError
 
 
@@ -71,6 +74,19 @@ def test_models_are_loaded_by_name(monkeypatch: pytest.MonkeyPatch, name: str, m
     monkeypatch.setattr(loader, "__init__", lambda *_: (_ for _ in ()).throw(OSError("no such model")))
     with pytest.raises(ConfigError, match=f"{name}' cannot be loaded: no such model"):
         embedder(name)
+
+
+def test_the_version_of_a_model_changes_with_its_package_and_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert version_of("model2vec:minishlab/none") == version_of("model2vec:minishlab/none")
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: f"{package} 1.0")
+    seen = [version_of("model2vec:minishlab/none"), version_of(f"model2vec:{tmp_path}")]
+    for weights in ("a", "ab"):
+        (tmp_path / "model.safetensors").write_text(weights)
+        seen.append(version_of(f"model2vec:{tmp_path}"))
+    assert seen[:2] == ["model2vec 1.0"] * 2
+    assert len(set(seen)) == 3
 
 
 @pytest.mark.parametrize(

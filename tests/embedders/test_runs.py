@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import rdl
+from rdl.embedders import embedder
 from rdl.errors import ConfigError
 
 QUERY = "PREDICT COUNT(orders.*, 0, 10, days) = 0 FOR EACH users.id"
@@ -56,7 +57,21 @@ def test_a_function_is_asked_for_again(url: str, tmp_path: Path, monkeypatch: py
         rdl.load(tmp_path / "run", text_embedder="hashing")
     again = rdl.load(tmp_path / "run", text_embedder=lengths)
     assert np.array_equal(again.predict(split="test")["score"], fitted.predict(split="test")["score"])
+    assert not list((tmp_path / "cache" / "embeddings").glob("*/*.npy"))
+
+
+def test_a_function_with_a_name_is_kept_and_asked_for_by_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RDL_CACHE", str(tmp_path / "cache"))
+    task = rdl.connect(url).task(QUERY)
+    fitted = task.fit(out=tmp_path / "run", text_embedder=embedder(lengths, "lengths 1"), **FAST)
+    assert fitted.run.config.text_embedder == "lengths 1"
     assert list((tmp_path / "cache" / "embeddings").glob("*/*.npy"))
+    with pytest.raises(ConfigError, match="by the embedder 'lengths 1', not by 'lengths'"):
+        rdl.load(tmp_path / "run", text_embedder=lengths)
+    again = rdl.load(tmp_path / "run", text_embedder=embedder(lengths, "lengths 1"))
+    assert np.array_equal(again.predict(split="test")["score"], fitted.predict(split="test")["score"])
 
 
 def test_a_named_model_is_loaded_again(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

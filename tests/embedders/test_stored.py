@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rdl.embedders import Encoded, Stored, embed
+from rdl.embedders import Encoded, Stored, embed, embedder
 from rdl.errors import ConfigError
 
 PROBES = {"", "rdl", "The quick brown fox jumps over the lazy dog.", "a text", "another one"}
@@ -26,7 +26,7 @@ class Asked:
 
 
 def stored(asked: Asked, folder: Path, name: str = "mine") -> Stored:
-    return Stored(Encoded(asked, name), folder)
+    return Stored(Encoded(asked, name), folder=folder)
 
 
 def test_only_new_texts_are_asked(tmp_path: Path) -> None:
@@ -60,6 +60,40 @@ def test_another_model_of_the_same_name_is_another(tmp_path: Path) -> None:
     assert same.texts == ["one"]
 
 
+def test_another_version_is_another(tmp_path: Path) -> None:
+    asked = Asked()
+    for version, times in (("1", 1), ("2", 2), ("1", 2)):
+        embed(Stored(Encoded(asked, "mine"), version, tmp_path), pa.array(["one"]))
+        assert asked.texts == ["one"] * times
+
+
+def test_a_function_without_a_name_is_asked_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two functions that make the same of every probe, and share a name that nobody gave them."""
+    monkeypatch.setenv("RDL_CACHE", str(tmp_path))
+    texts = pa.array(["late and cheap", "refund please"])
+    one = embedder(lambda texts: [[float("refund" in text), float("broken" in text)] for text in texts])
+    assert embed(one, texts).tolist() == [[0, 0], [1, 0]]
+    other = embedder(lambda texts: [[float("late" in text), float("cheap" in text)] for text in texts])
+    assert embed(other, texts).tolist() == [[1, 1], [0, 0]]
+    assert one.name == other.name
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_a_function_is_kept_under_the_name_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDL_CACHE", str(tmp_path))
+    asked = Asked()
+    for name, times in (("mine 1", 1), ("mine 1", 1), ("mine 2", 2)):
+        made = embedder(asked, name)
+        assert made.name == name
+        embed(made, pa.array(["one"]))
+        assert asked.texts == ["one"] * times
+    assert embedder(made) is made
+    with pytest.raises(ConfigError, match="has a name: it cannot be called 'other'"):
+        embedder("hashing", "other")
+    with pytest.raises(ConfigError, match="3 is no text embedder"):
+        embedder(3, "three")
+
+
 def test_a_damaged_file_costs_time_only(tmp_path: Path) -> None:
     asked = Asked()
     first = embed(stored(asked, tmp_path), pa.array(["one", "two"]))
@@ -80,5 +114,5 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None
 def test_nothing_is_kept_of_wrong_vectors(tmp_path: Path) -> None:
     by = Encoded(lambda texts: np.full((len(texts), 2), np.nan if "bad" in texts else 1.0), "mine")
     with pytest.raises(ConfigError, match="not finite"):
-        embed(Stored(by, tmp_path), pa.array(["bad"]))
+        embed(Stored(by, folder=tmp_path), pa.array(["bad"]))
     assert not list(tmp_path.glob("*/*.npy"))
