@@ -171,7 +171,8 @@ def test_the_language_is_told_by_topic() -> None:
 
 def test_a_run_folder_holds_all_it_should_and_no_more(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
-        "run.json", "metrics.json", "model.safetensors", "statistics.json", "history.csv", "report.html"
+        "run.json", "metrics.json", "model.safetensors", "statistics.json", "summary.json", "history.csv",
+        "report.html",
     }  # fmt: skip
     assert [path.name for path in run.parent.iterdir() if path.name.startswith(".")] == []
     report = (run / "report.html").read_text()

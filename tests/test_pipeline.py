@@ -160,6 +160,7 @@ def test_newer_data_move_no_split_of_a_saved_run(clicks: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "text"),
     [("run.json", "{}"), ("run.json", "["), ("metrics.json", "[]"), ("history.csv", None), ("statistics.json", "{}"),
+     ("summary.json", "{}"),
      ("model.safetensors", "x")],
 )  # fmt: skip
 def test_damaged_runs_are_said_to_be(top3: BoundTask, tmp_path: Path, name: str, text: str | None) -> None:
