@@ -1,6 +1,6 @@
 """Proposes what a database does not declare: keys, relations, times, the ends of rows, semantic types, when values
-became known that were not with their row, and times that tell of the present only; each with its evidence. What is not sure enough is only suggested, and so is
-to leave out a column that may tell the future.
+became known that were not with their row, and times that tell of the present alone; each with its evidence. What is not
+sure enough is only suggested, and so is to leave out a column that may tell the future.
 
 Nothing is applied silently: :func:`propose` returns a list to show, to edit or to hand to :func:`apply`, which passes
 over suggestions; :func:`suggestions` are those, each as the schema it would make.

@@ -18,11 +18,10 @@ class Proposal:
     """One addition to a schema.
 
     ``value`` is by ``kind`` the columns of the primary key, the relation, the time, the name of the column after whose
-    time a row is over, the semantic type of ``column`` (``unsupported`` of a suspected leak and of what is overwritten),
-    the name of the
-    column that says when ``column`` became known, or how the times in ``column`` are stored. ``evidence`` says in words
-    what was seen; ``confidence`` orders proposals from 0 to 1 and is no probability. What is ``suggested`` is shown and
-    not used: :func:`apply` passes over it.
+    time a row is over, the semantic type of ``column`` (``unsupported`` of a suspected leak and of what is
+    overwritten), the name of the column that says when ``column`` became known, or how the times in ``column`` are
+    stored. ``evidence`` says in words what was seen; ``confidence`` orders proposals from 0 to 1 and is no probability.
+    What is ``suggested`` is shown and not used: :func:`apply` passes over it.
 
     >>> print(Proposal("time", "results", TimePath("date", (("raceId",),)), "every row has a race"))
     results.time = raceId.date: every row has a race
