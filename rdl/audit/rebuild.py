@@ -38,7 +38,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """``seeds`` that are asked at ``at_us`` or, of row-level tasks, shortly before, none of them later, with statistics
-    fitted on what was known at ``fitted_at_us``."""
+    fitted on what was known at ``fitted_at_us``: of row-level tasks on what is strictly older than that moment, as the
+    labels of rows of that very time are only asked for."""
 
     at_us: int
     seeds: Seeds
@@ -78,7 +79,7 @@ def moments(task: Task, table: TaskTable) -> Iterator[Moment]:
             there = np.flatnonzero(table.time == at)
             chosen = there[np.unique(np.linspace(0, len(there) - 1, min(len(there), SEEDS)).astype(np.int64))]
         time = table.time[chosen]
-        yield Moment(at, Seeds(table.entity[chosen], time, time), min(at, table.val_cut))
+        yield Moment(at, Seeds(table.entity[chosen], time, time), min(at, table.val_cut) - int(task.row_level))
 
 
 def _deleted(snapshot: Snapshot, at_us: int) -> int:

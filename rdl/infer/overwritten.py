@@ -24,6 +24,9 @@ from rdl.schema import Column, Dtype, Schema, Stype, Table
 #: What is over after so small a share of the time of all children, in the middle, has an end, as a visit has.
 SHORT = 0.05
 
+#: What is said of a column that its name tells of.
+NAMED = "named as a time that is overwritten whenever something happens"
+
 _ALWAYS_NAMED = word_set(
     "edited last latest modification modified modifieddate recent synced touched update updated updating"
 )
@@ -40,7 +43,7 @@ def overwritten(schema: Schema, sample: Sample) -> list[Proposal]:
     for table in schema.tables.values():
         for column in table.columns:
             if _is_free(table, column) and (table.name, column.name) not in found and is_named(schema, table, column):
-                said = "named as a time that is overwritten whenever something happens"
+                said = NAMED
                 if not any(other != column for _, other in ranked(table)):
                     said += f'; where rows are written once, it is their time: time = "{column.name}"'
                 found[table.name, column.name] = _proposal(table, column, said, 0.5)
