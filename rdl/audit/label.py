@@ -29,7 +29,7 @@ def telling(task: Task, table: TaskTable, snapshot: Snapshot) -> Checked:
     if not judged.seeds:
         return Checked((), f"nothing: only {plural(len(table), 'seed')}")
     findings = (*map(_told, judged.tellers), *_together(task.entity, judged.pairs))
-    return Checked(findings, f"{plural(judged.columns, 'column')}, each alone, on {plural(judged.seeds, 'seed')}")
+    return Checked(findings, f"{judged.columns:,} columns and keys on {plural(judged.seeds, 'seed')}")
 
 
 def _told(teller: Teller) -> Finding:

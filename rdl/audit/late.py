@@ -8,11 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from rdl import clock
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.audit.past import Past
+from rdl.audit.totals import describing, weighed
 from rdl.cells import gather
 from rdl.columns import as_numbers
+from rdl.extract import micros
 from rdl.infer.aggregates import denormalised, equal_share
 from rdl.infer.late import PLANNED
 from rdl.infer.outcomes import SEEN, outcomes
@@ -43,7 +46,7 @@ def later(inputs: Inputs, snapshot: Snapshot) -> Checked:
         fix = Fix(table.name, column.name, "known_at", column.name)
         severity = Severity.note if planned else Severity.severe
         findings.append(Finding(Kind.later, table.name, column.name, severity, evidence, fix))
-    return Checked(tuple(findings), f"{plural(_times(inputs, snapshot.schema), 'column')} of times within reach")
+    return Checked(tuple(findings), f"{plural(_times(inputs, snapshot.schema), 'column')} of times")
 
 
 def _present(inputs: Inputs, snapshot: Snapshot) -> dict[tuple[str, str], tuple[str, Severity]]:
@@ -55,7 +58,11 @@ def _present(inputs: Inputs, snapshot: Snapshot) -> dict[tuple[str, str], tuple[
     for name in inputs.over:
         for column in schema[name].columns:
             if is_named(schema, schema[name], column):
-                found.setdefault((name, column.name), (NAMED, Severity.suspect))
+                newest = micros(snapshot.arrow(name)[column.name])
+                newest = newest[newest < clock.NO_END_FROM]
+                if len(newest):
+                    said = f"{NAMED}, lastly on {clock.format_time(int(newest.max()))}"
+                    found.setdefault((name, column.name), (said, Severity.suspect))
     return found
 
 
@@ -107,7 +114,7 @@ def filled_in(inputs: Inputs, snapshot: Snapshot) -> Checked:
         severity = Severity.suspect if seen else Severity.note
         findings.append(Finding(Kind.filled, table, column, severity, evidence, fix))
     timed = [name for name in inputs.over if snapshot.schema[name].time is not None]
-    return Checked(tuple(findings), f"the newest rows of {plural(len(timed), 'table')} against the older ones")
+    return Checked(tuple(findings), f"the newest rows of {plural(len(timed), 'table')}")
 
 
 def aggregated(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Checked:
@@ -116,10 +123,10 @@ def aggregated(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot)
     for proposal in denormalised(snapshot.schema, Sample(Past(snapshot), snapshot.schema, SAMPLE_ROWS)):
         if proposal.column is not None and inputs.reads(proposal.table, proposal.column):
             findings.append(_total(proposal.table, proposal.column, proposal.evidence))
-    findings += _label_totals(task, table, inputs, snapshot)
+    findings += [*_label_totals(task, table, inputs, snapshot), *weighed(inputs, snapshot)]
     relations = [relation for relation in snapshot.schema.relations if relation.parent in inputs.over]
-    looked = f"numbers and times of parents against the children of {plural(len(relations), 'key')}"
-    return Checked(tuple(findings), looked + (", and against the labels" if task.row_level else ""))
+    looked = f"the children of {plural(len(relations), 'key')}" + (", and the labels" if task.row_level else "")
+    return Checked(tuple(findings), looked)
 
 
 def _total(table: str, column: str, evidence: str) -> Finding:
@@ -143,7 +150,7 @@ def _label_totals(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapsh
         size, there = snapshot.num_rows[parent], rows >= 0
         count = np.bincount(rows[there], minlength=size)
         total = np.bincount(rows[there], label[there], size).astype(np.float64)
-        for name, of_row in _describing(parent, snapshot):
+        for name, of_row in describing(parent, snapshot):
             for column in snapshot.schema[name].columns:
                 if column.stype is not Stype.numerical or not inputs.reads(name, column.name):
                     continue
@@ -156,12 +163,3 @@ def _label_totals(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapsh
                         evidence += f"{share:.1%} of rows, those that are still to be asked included"
                         yield _total(name, column.name, evidence)
                         break
-
-
-def _describing(table: str, snapshot: Snapshot) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-    """``table``, and the tables with at most one row for each of its rows, with the row of ``table`` of each row."""
-    yield table, np.arange(snapshot.num_rows[table])
-    for relation in snapshot.schema.relations_to(table):
-        rows = snapshot.parent(relation).astype(np.int64)
-        if relation.child != table and len(rows) and rows.min() >= 0 and len(np.unique(rows)) == len(rows):
-            yield relation.child, rows

@@ -127,6 +127,12 @@ LEAKS: dict[str, tuple[list[str], str, str, str, str, Severity]] = {
          "INSERT INTO totals SELECT user_id, random(), max(created_at) FROM orders GROUP BY user_id"],
         '[tables.totals]\ntime = "lastbuy"', CHURN, "overwritten", "totals", Severity.severe,
     ),
+    "a noisy total of some months": (
+        ["CREATE TABLE totals (user_id INTEGER PRIMARY KEY REFERENCES users(id), n DOUBLE)",
+         "INSERT INTO totals SELECT user_id, count(*) + random() / 2 FROM orders"
+         " WHERE created_at > (SELECT quantile_cont(created_at, 0.6) FROM orders) GROUP BY user_id"],
+        "", CHURN, "aggregate", "totals.n", Severity.suspect,
+    ),
     "a mean of the labels beside what they are about": (
         ["CREATE TABLE appeals (item_id INTEGER PRIMARY KEY REFERENCES items(id), appeal DOUBLE)",
          "INSERT INTO appeals SELECT item_id, avg(clicked::INT) FROM impressions GROUP BY item_id"],
