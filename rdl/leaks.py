@@ -128,8 +128,8 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
 
     Looked at are the input columns of the entity and its parents, which rows its own keys lead to, and whether they
     lead to one; where ``far``, the parents of these too, and the newest child of each of them that was known at the
-    seed's time, less the columns that the target itself reads: that what was goes on is no leak; and of the entity's
-    own columns those that tell most, two by two. A key by whose being there the label is told is accused, and nothing
+    seed's time, less the columns that the target itself reads and its own time: that what was goes on is no leak, nor
+    how long ago it was; and of the entity's own columns those that tell most, two by two. A key by whose being there the label is told is accused, and nothing
     that is read over it. What is not known yet is judged like a value. The seeds of the test split are judged by
     themselves as well, for what is overwritten until the end tells the end best. Of too few seeds nothing is looked at.
     """
@@ -142,7 +142,9 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
     for origin in _origins(task, chosen, cells, far=far):
         if any(origin.over[:length] in shut for length in range(len(origin.over))):
             continue
-        is_timed = origin.newest and snapshot.schema[origin.table].time is not None
+        time = snapshot.schema[origin.table].time
+        is_timed = origin.newest and time is not None
+        own_time = time.column if time is not None and not time.through else None
         seen = origin.rows >= 0
         if origin.over and not is_timed:  # that a row with a time was there by then was known by then
             looked += 1
@@ -152,7 +154,7 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
                 shut.add(origin.over)
                 continue
         for column in cells.inputs(origin.table, _READ, masked=not origin.over or origin.table == task.entity):
-            if origin.newest and (origin.table, column.name) in read:
+            if origin.newest and ((origin.table, column.name) in read or column.name == own_time):
                 continue
             looked += 1
             readable = cells.readable(origin.table, column, origin.rows, chosen.time)
