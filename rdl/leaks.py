@@ -129,9 +129,10 @@ def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True)
     Looked at are the input columns of the entity and its parents, which rows its own keys lead to, and whether they
     lead to one; where ``far``, the parents of these too, and the newest child of each of them that was known at the
     seed's time, less the columns that the target itself reads and its own time: that what was goes on is no leak, nor
-    how long ago it was; and of the entity's own columns those that tell most, two by two. A key by whose being there the label is told is accused, and nothing
-    that is read over it. What is not known yet is judged like a value. The seeds of the test split are judged by
-    themselves as well, for what is overwritten until the end tells the end best. Of too few seeds nothing is looked at.
+    how long ago it was; and of the entity's own columns those that tell most, two by two. A key by whose being there
+    the label is told is accused, and nothing that is read over it. What is not known yet is judged like a value. The
+    seeds of the test split are judged by themselves as well, for what is overwritten until the end tells the end best.
+    Of too few seeds nothing is looked at.
     """
     chosen = table.take(np.unique(np.linspace(0, len(table) - 1, min(len(table), SEEDS)).astype(np.int64)))
     if len(chosen) < ENOUGH:
