@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from rdl import labels
+from rdl.cells import Cells
+from rdl.clock import NEVER
 from rdl.leaks import ENOUGH, _origins, tellers
 from rdl.plan import plan
 from rdl.query import read_task
