@@ -31,8 +31,8 @@ class Seeds:
     is as new as the seed, so rows, their ends and keys known later than their row count only where they are older. The
     one exception is what was known with the seed's own row: the rows that it refers to, and those that rows at the cut
     among these refer to in turn, may be at the cut. ``hidden`` (only with it) are foreign keys of ``table`` that are
-    asked for: they are followed from rows older than ``cut`` alone, so never from a seed's own row. Raises ConfigError
-    for hidden keys without ``strictly``.
+    asked for: they are followed from rows older than ``cut`` alone, so never from a seed's own row, and from none of a
+    timeless table. Raises ConfigError for hidden keys without ``strictly``.
     """
 
     table: str
@@ -330,7 +330,8 @@ class _Sampling:
         rows = link.parent.index_select(0, at.rows).long()
         seen = (rows >= 0) & (rows < self._parent_limit(at, type_.source))
         if type_.relation in self.seeds.hidden:
-            seen &= at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+            older = at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+            seen &= older & (at.table not in self.sampler.timeless)
         if link.late is not None:
             seen &= link.late.known.index_select(0, at.rows) <= self.late_cut.index_select(0, at.seed)
         target = torch.nonzero(seen).squeeze(1)

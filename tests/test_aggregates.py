@@ -276,6 +276,8 @@ def test_a_timeless_row_level_table_never_shows_its_label() -> None:
     reader.schema = replace(reader.schema, tables={**reader.schema.tables, "orders": timeless})
     seeds = Seeds(np.arange(10), np.full(10, DAYS * US_PER_DAY), np.full(10, DAYS * US_PER_DAY))
     assert not [name for name in features(reader, CLICK, seeds, DAYS).column_names if "amount" in name]
+    bought = replace(CLICK, label_columns=frozenset({("orders", "item")}))
+    assert not [name for name in features(reader, bought, seeds, DAYS).column_names if "item" in name]
 
 
 @pytest.mark.parametrize(("horizon", "days"), [(Span(5), 5), (Span(1, "week"), 7)])

@@ -120,7 +120,8 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
                 assert int(subgraph.degrees[to_parent][node]) == len(seen)
                 assert sampled == [r for r in seen if r in sampled], "each once, the newest first"
                 assert sampler.strategy is Sampling.uniform or sampled == seen[:wanted]
-            back = came == to_parent or (relation in seeds.hidden and not snapshot.time(table)[row] < cut)
+            old = snapshot.schema[table].time is not None and snapshot.time(table)[row] < cut
+            back = came == to_parent or (relation in seeds.hidden and not old)
             up = relation.child == table and not back and parents[row] >= 0 and linked(relation, row, cut)
             if up and visible(relation.parent, int(parents[row]), cut, brought=brings):
                 assert found.pop(to_child) == [parents[row]]
