@@ -110,7 +110,8 @@ def test_the_newest_child_is_the_one_linked_last() -> None:
     task = read_task("PREDICT trains.late FOR EACH trains.id", schema)
     with snapshot_of(schema, rows) as snapshot:
         table = labels.compute(task, snapshot).table
-        (children,) = [origin for origin in _origins(task, table, Cells(task, snapshot, NEVER), far=True) if origin.newest]
+        origins = _origins(task, table, Cells(task, snapshot, NEVER), far=True)
+        (children,) = [origin for origin in origins if origin.newest]
     trains, expected = rows["trains"], []
     for seed in (trains[number] for number in table.entity):
         since = {train["id"]: max(train["left_at"], train["arrived_at"]) for train in trains}
