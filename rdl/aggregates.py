@@ -142,13 +142,11 @@ class _Builder:
         yield from _calendar(self.seeds)
         entity = Origin("", self.task.entity, self.seeds.rows, 0)
         for origin in (entity, *self.parents):
-            with_row = self.seeds.time if self.task.row_level and origin is entity else self.seeds.cut
+            there = self.seeds.time if self.task.row_level and origin is entity else self.seeds.cut
             stypes = (Stype.numerical, Stype.categorical, Stype.timestamp)
             for column in self.cells.inputs(origin.table, stypes, masked=True):
-                # What came to be known at the very time of a row-level seed is not older than it.
-                cut = self.walk.cut if self.schema[origin.table].told_by(column) else with_row
-                known = gather(self.cells.known(origin.table, column), origin.rows, clock.NEVER)
-                rows = np.where(known <= cut, origin.rows, -1)
+                readable = self.cells.readable(origin.table, column, origin.rows, there, self.seeds.cut)
+                rows = np.where(readable, origin.rows, -1)
                 if column.stype is Stype.timestamp:
                     instants = gather(self.cells.instants(origin.table, column.name), rows, clock.NEVER)
                     yield f"{origin.label}{column.name} (days ago)", days_between(self.seeds.time, instants)
@@ -200,9 +198,7 @@ class _Builder:
     def going_on(self, stream: Stream, ranges: Ranges) -> Floats:
         """How many of a stream's rows have not ended by the cut, as :class:`rdl.sampler.Sampler` counts them."""
         until = self.cells.instants(stream.table, str(self.schema[stream.table].valid_until))
-        # Rows are strictly older than a row-level seed, but what ends at its very time is over.
-        ended = np.maximum(stream.time, until - int(self.task.row_level))
-        over = Ranges(stream.owner, ended, stream.origin.rows, self.walk.cut)
+        over = Ranges(stream.owner, np.maximum(stream.time, until), stream.origin.rows, self.walk.cut)
         return _counted(ALL, ranges) - _counted(ALL, over)
 
     def since(self, stream: Stream, rows: Rows) -> Floats:

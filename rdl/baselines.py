@@ -97,9 +97,9 @@ def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) ->
     """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none.
 
     A label is known once its window has closed (:func:`rdl.streams.closing_times`): time + horizon ≤ cut. The rows
-    of a row-level task have one label each: there it is that of the newest strictly older row of the same parent over
-    the table's first foreign key (the user's last click), both keys known by then, NaN throughout where the label
-    columns are hidden or the table has no foreign key.
+    of a row-level task have one label each: there it is that of the newest row of the same parent over the table's
+    first foreign key (the user's last click) that is strictly older than the cut, as both keys are, NaN throughout
+    where the label columns are hidden or the table has no foreign key.
     """
     found = np.full(len(table), np.nan)
     owner = asked = table.entity
@@ -111,7 +111,7 @@ def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) ->
         if not relations or not task.label_columns or task.label_columns & task.hidden:
             return found
         owner, linked = (of(relations[0])[table.entity].astype(np.int64) for of in (snapshot.parent, snapshot.linked))
-        cuts, known = np.minimum(cuts, table.time - 1), np.maximum(known, linked)
+        cuts, known = cuts - 1, np.maximum(known, linked)
         asked = np.where(linked <= cuts, owner, -1)
     labelled = np.where(np.isfinite(table.target), owner, -1)
     newest = Ranges(labelled, known, asked, cuts).newest()

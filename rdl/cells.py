@@ -73,12 +73,22 @@ class Cells:
         return np.maximum(times, self.instants(table, told_by)) if told_by else times
 
     def readable(
-        self, table: str, column: Column, rows: npt.NDArray[np.integer], time: clock.Times
+        self,
+        table: str,
+        column: Column,
+        rows: npt.NDArray[np.integer],
+        time: clock.Times,
+        cut: clock.Times | None = None,
     ) -> npt.NDArray[np.bool_]:
-        """Whether each seed at ``time`` µs may read the cell of its row of ``rows``, -1 for none: it was known by then;
-        before then, where the task is row-level and the column is known later than its row."""
-        late = self.task.row_level and self.snapshot.schema[table].told_by(column) is not None
-        return (rows >= 0) & (gather(self.known(table, column), rows, clock.NEVER) <= time - int(late))
+        """Whether each seed may read the cell of its row of ``rows``, -1 for none: the row was there at ``time`` µs,
+        and what tells of a column that is known later had come at ``cut`` (None: ``time``); before it, where the task
+        is row-level. A column told of before its row is known with it."""
+        readable = (rows >= 0) & (gather(self.snapshot.time(table), rows, clock.NEVER) <= time)
+        told_by = self.snapshot.schema[table].told_by(column)
+        if told_by is not None:
+            told = gather(self.instants(table, told_by), rows, clock.NEVER)
+            readable &= told <= (time if cut is None else cut) - int(self.task.row_level)
+        return readable
 
     def instants(self, table: str, column: str) -> clock.Times:
         """A column of times in µs, NEVER where NULL."""

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.stats import rankdata
 
+from rdl import clock
 from rdl.cells import Cells, gather
-from rdl.clock import NEVER
 from rdl.columns import as_numbers
 from rdl.query.expressions import ColumnRef, walk
-from rdl.query.task import Kind, Task, TaskTable
+from rdl.query.task import SPLITS, Kind, Split, Task, TaskTable
 from rdl.ranges import Ranges
 from rdl.schema import Column, Relation, Stype
 from rdl.snapshot import Snapshot
@@ -46,11 +46,12 @@ _READ = tuple(stype for stype in Stype if stype not in (Stype.identifier, Stype.
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """A column of ``table`` that alone explains the share ``explained`` of what a constant does not.
+    """A column of ``table`` that alone explains the share ``explained`` of what a constant does not, of all seeds or,
+    where ``in_test``, of those of the test split.
 
     ``over`` leads there from the entity: from child to parent, but for the last relation where ``newest`` says that it
-    is the newest child that tells. ``key`` is the foreign key that the column is a part of, where which row it leads to
-    tells.
+    is the newest child that tells. ``key`` is the foreign key that the column is a part of, where it is the key that
+    tells: by which row it leads to or, where ``there``, by whether there is one.
     """
 
     table: str
@@ -59,13 +60,24 @@ class Teller:
     explained: float
     newest: bool = False
     key: Relation | None = None
+    there: bool = False
+    in_test: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What it is that tells, in words."""
+        keys = f", reached over {', '.join(map(str, self.over))}," if self.over else ""
+        if self.key is None:
+            return f"{self.table}.{self.column}{f' of the newest {self.table}' if self.newest else ''}{keys}"
+        if self.there:
+            return f"whether {'any row refers to it by ' if self.newest else ''}{self.key}{keys}" + (
+                "" if self.newest else " leads to a row"
+            )
+        return f"which row {self.key} leads to{keys}"
 
     def __str__(self) -> str:
-        keys = f", reached over {', '.join(map(str, self.over))}," if self.over else ""
-        if self.key is not None:
-            return f"which row {self.key} leads to{keys} tells the label almost alone ({self.explained:.1%} of it)"
-        newest = f" of the newest {self.table}" if self.newest else ""
-        return f"{self.table}.{self.column}{newest}{keys} tells the label almost alone ({self.explained:.1%} of it)"
+        test = " in the test split" if self.in_test else ""
+        return f"{self.subject} tells the label almost alone ({self.explained:.1%} of it{test})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,38 +126,97 @@ def tellers(task: Task, table: TaskTable, snapshot: Snapshot) -> list[Teller]:
 def judge(task: Task, table: TaskTable, snapshot: Snapshot, *, far: bool = True) -> Judged:
     """The columns that tell the labels of ``table`` too well alone, surest first, and how many were looked at.
 
-    Looked at are the input columns of the entity and its parents, and which rows its own keys lead to; where ``far``,
-    the columns of their parents too, and of the newest child of each of them that was known at the seed's time, less
-    the columns that the target itself reads: that what was goes on is no leak; and of the entity's own columns those
-    that tell most, two by two. Of too few seeds nothing is looked at.
+    Looked at are the input columns of the entity and its parents, which rows its own keys lead to, and whether they
+    lead to one; where ``far``, the parents of these too, and the newest child of each of them that was known at the
+    seed's time, less the columns that the target itself reads and its own time: that what was goes on is no leak, nor
+    how long ago it was; and of the entity's own columns those that tell most, two by two. A key by whose being there
+    the label is told is accused, and nothing that is read over it. What is not known yet is judged like a value. The
+    seeds of the test split are judged by themselves as well, for what is overwritten until the end tells the end best.
+    Of too few seeds nothing is looked at.
     """
     chosen = table.take(np.unique(np.linspace(0, len(table) - 1, min(len(table), SEEDS)).astype(np.int64)))
     if len(chosen) < ENOUGH:
         return Judged((), 0, 0)
-    asked, halves = _asked(task.kind, chosen), halves_of(chosen.entity)
-    cells, read = Cells(task, snapshot, table.fitted_at_us), _read_by(task)
+    court, cells, read = _Court(task.kind, chosen), Cells(task, snapshot, table.fitted_at_us), _read_by(task)
     looked, told, own = 0, list[Teller](), list[tuple[float, str, Codes]]()
+    shut = set[tuple[Relation, ...]]()
     for origin in _origins(task, chosen, cells, far=far):
+        if any(origin.over[:length] in shut for length in range(len(origin.over))):
+            continue
+        time = snapshot.schema[origin.table].time
+        is_timed = origin.newest and time is not None
+        own_time = time.column if time is not None and not time.through else None
+        seen = origin.rows >= 0
+        if origin.over and not is_timed:  # that a row with a time was there by then was known by then
+            looked += 1
+            seen &= gather(snapshot.time(origin.table), origin.rows, clock.NEVER) <= chosen.time
+            if (verdict := court.judge(seen.astype(np.int64))).tells:
+                told.append(_of_key(origin, verdict, snapshot, there=True))
+                shut.add(origin.over)
+                continue
         for column in cells.inputs(origin.table, _READ, masked=not origin.over or origin.table == task.entity):
-            if origin.newest and (origin.table, column.name) in read:
+            if origin.newest and ((origin.table, column.name) in read or column.name == own_time):
                 continue
             looked += 1
             readable = cells.readable(origin.table, column, origin.rows, chosen.time)
             codes = codes_of(snapshot, origin.table, column, np.where(readable, origin.rows, -1))
-            explained = explain(asked, codes, halves)
-            if explained >= 1 - LEFT:
-                told.append(Teller(origin.table, column.name, origin.over, explained, origin.newest))
+            verdict = court.judge(codes, np.minimum(codes, 2), among=seen if is_timed else None)
+            if verdict.tells:
+                told.append(Teller(
+                    origin.table, column.name, origin.over, verdict.explained, origin.newest, in_test=verdict.in_test
+                ))  # fmt: skip
             elif not origin.over:
-                own.append((explained, column.name, codes))
+                own.append((verdict.explained, column.name, codes))
         if len(origin.over) == 1 and not origin.newest:
             looked += 1
-            (key,) = origin.over
             _, rows = np.unique(origin.rows, return_inverse=True)
-            if (explained := explain(asked, rows, halves)) >= 1 - LEFT:
-                told.append(Teller(key.child, _own_part(key, snapshot), (), explained, key=key))
-    pairs = _pairs(asked, own, halves) if far else []
+            if (verdict := court.judge(rows)).tells:
+                told.append(_of_key(origin, verdict, snapshot, there=False))
+    pairs = _pairs(court, own) if far else []
     surest = sorted(told, key=lambda teller: -teller.explained)
     return Judged(tuple(surest), looked, len(chosen), tuple(sorted(pairs, key=lambda pair: -pair.explained)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """How much codes explain, and whether it is of the test split alone."""
+
+    explained: float
+    in_test: bool
+
+    @property
+    def tells(self) -> bool:
+        return self.explained >= 1 - LEFT
+
+
+class _Court:
+    """What is asked of the seeds of ``table``, and the halves that codes are fitted and judged on: of all seeds, and of
+    those of the test split where they are enough."""
+
+    def __init__(self, kind: Kind, table: TaskTable) -> None:
+        self.asked, self.halves = _asked(kind, table), halves_of(table.entity)
+        is_test = table.split == SPLITS.index(Split.test)
+        self.sets = [self.halves]
+        if ENOUGH <= is_test.sum() < len(table):
+            self.sets.append((self.halves[0][is_test[self.halves[0]]], self.halves[1][is_test[self.halves[1]]]))
+
+    def judge(self, *codes: Codes, among: npt.NDArray[np.bool_] | None = None) -> _Verdict:
+        """The most that any of ``codes`` explains of the seeds, or of those ``among`` them; 0 where these are few."""
+        found = [_Verdict(0.0, in_test=False)]
+        for number, (one, other) in enumerate(self.sets):
+            halves = (one, other) if among is None else (one[among[one]], other[among[other]])
+            if min(map(len, halves)) >= ENOUGH // 4:
+                found += [_Verdict(explain(self.asked, part, halves), number == 1) for part in codes]
+        return max(found, key=lambda verdict: verdict.explained)
+
+
+def _of_key(origin: _Origin, verdict: _Verdict, snapshot: Snapshot, *, there: bool) -> Teller:
+    """The last key that leads to ``origin`` as the teller."""
+    key = origin.over[-1]
+    return Teller(
+        key.child, _own_part(key, snapshot), origin.over[:-1], verdict.explained, origin.newest, key, there,
+        verdict.in_test,
+    )  # fmt: skip
 
 
 def _own_part(key: Relation, snapshot: Snapshot) -> str:
@@ -154,12 +225,12 @@ def _own_part(key: Relation, snapshot: Snapshot) -> str:
     return next((name for name in reversed(key.key) if name not in others), key.key[-1])
 
 
-def _pairs(asked: Asked, own: list[tuple[float, str, Codes]], halves: tuple[Rows, Rows]) -> Iterator[Pair]:
+def _pairs(court: _Court, own: list[tuple[float, str, Codes]]) -> Iterator[Pair]:
     """The pairs that tell the label, of the columns that say most of it."""
     best = sorted(own, key=lambda one: -one[0])[:PAIRED]
     for (_, first, codes), (_, second, others) in itertools.combinations(best, 2):
         _, both = np.unique(codes * (int(others.max()) + 1) + others, return_inverse=True)
-        explained = explain(asked, both, halves)
+        explained = explain(court.asked, both, court.halves)
         if explained >= 1 - LEFT:
             yield Pair((first, second), explained)
 
@@ -200,14 +271,15 @@ def _origins(task: Task, table: TaskTable, cells: Cells, *, far: bool) -> Iterat
 
     def parent(below: _Origin, relation: Relation) -> _Origin:
         rows = gather(snapshot.parent(relation), below.rows, -1).astype(np.int64)
-        rows[gather(snapshot.linked(relation), below.rows, NEVER) > cut] = -1
+        rows[gather(snapshot.linked(relation), below.rows, clock.NEVER) > cut] = -1
         return _Origin(relation.parent, (*below.over, relation), rows)
 
     def parents(below: _Origin) -> list[_Origin]:
         keys = [relation for relation in schema.relations_from(below.table) if relation not in closed]
         return [parent(below, relation) for relation in keys]
 
-    closed = (*task.label_keys(schema), *task.closed_keys(schema))
+    shut = task.closed_keys(schema)
+    closed = (*task.label_keys(schema), *shut)
     cut = table.time - 1 if task.row_level else table.time
     entity = _Origin(task.entity, (), table.entity)
     first = parents(entity)
@@ -218,7 +290,7 @@ def _origins(task: Task, table: TaskTable, cells: Cells, *, far: bool) -> Iterat
         yield from parents(origin)
     for origin in (entity, *first):
         for relation in schema.relations_to(origin.table):
-            if relation in task.closed_keys(schema):
+            if relation in shut:
                 continue
             known = np.maximum(snapshot.time(relation.child), snapshot.linked(relation))
             children = Ranges(snapshot.parent(relation), known, origin.rows, cut)

@@ -198,7 +198,7 @@ class BoundTask:
         """What may leak in the question on this database, with the evidence and what to write about it."""
         from rdl.audit import audit
 
-        return audit(self.definition, self.db.snapshot)
+        return audit(self.definition, self.db.snapshot, self.db.proposals, self.db.schema_file)
 
     @cached_property
     def labels(self) -> TaskTable:

@@ -297,6 +297,7 @@ def _suspects(task: Task, schema: Schema, proposals: Sequence[Proposal]) -> list
     near = {task.entity}
     for window in (window for node in (task.target, task.where) for window in aggregates(node)):
         near |= {relation.child for relation in window.relations} | {relation.parent for relation in window.relations}
+    near |= {relation.child for relation in schema.relations_to(task.entity)}
     near |= {relation.parent for table in tuple(near) for relation in schema.relations_from(table)}
     heeded = task.hidden | task.label_columns
     return [

@@ -9,7 +9,7 @@ import numpy as np
 
 from rdl import clock
 from rdl.extract import Report, micros
-from rdl.schema import Column, Dtype, Schema, Table
+from rdl.schema import Column, Dtype, Schema, Stype, Table
 from rdl.snapshot import Snapshot
 
 #: A column whose time is later than its row's in this share of its cells is suspected to be filled in later.
@@ -116,7 +116,8 @@ def late_cells(snapshot: Snapshot) -> Iterator[tuple[Table, Column, float]]:
 def _may_leak(table: Table, column: Column) -> bool:
     own = table.time is not None and not table.time.through and table.time.column == column.name
     known = column.known_at is not None or column.name == table.valid_until
-    return column.dtype in (Dtype.date, Dtype.timestamp) and not own and not known
+    is_read = column.stype is not Stype.unsupported
+    return column.dtype in (Dtype.date, Dtype.timestamp) and is_read and not own and not known
 
 
 def some(names: Sequence[str]) -> str:

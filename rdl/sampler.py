@@ -27,11 +27,12 @@ class Seeds:
     """What is asked: rows of ``table`` at ``time`` µs, all tensors int64 ``[S]``.
 
     ``cut`` is the newest time a visible row may have (``time`` itself in the seed-time regime, at most the split's cut
-    in the frozen one). ``strictly`` (row-level tasks): children must be older than ``cut``, not at it; what a row
-    refers to is known with the row, so parents may be as old as the cut; a key known later than its row must have been
-    before the cut. ``hidden`` (only with it) are foreign keys of ``table`` that are asked for: they are followed from
-    rows older than ``cut`` alone, so never from a seed's own row. Raises ConfigError for hidden keys without
-    ``strictly``.
+    in the frozen one), and a row that has ended by then is not seen. ``strictly`` (row-level tasks): what is at the cut
+    is as new as the seed, so rows, their ends and keys known later than their row count only where they are older. The
+    one exception is what was known with the seed's own row: the rows that it refers to, and those that rows at the cut
+    among these refer to in turn, may be at the cut. ``hidden`` (only with it) are foreign keys of ``table`` that are
+    asked for: they are followed from rows older than ``cut`` alone, so never from a seed's own row, and from none of a
+    timeless table. Raises ConfigError for hidden keys without ``strictly``.
     """
 
     table: str
@@ -53,8 +54,8 @@ class Seeds:
 
     @property
     def late_cut(self) -> Tensor:
-        """The newest time int64 ``[S]`` at which a late column, or a late key, may have become known: what is strictly
-        older."""
+        """The newest time int64 ``[S]`` at which another row, a late column or a late key may have become known, or a
+        row have ended: what is strictly older."""
         return self.cut - int(self.strictly)
 
     def take(self, which: Tensor | slice) -> Seeds:
@@ -220,8 +221,8 @@ class _Sampling:
         self.sampler, self.graph, self.seeds, self.growth = sampler, sampler.graph, seeds, _Growth()
         # Rows without a time are seen by nobody, however late.
         self.cut = seeds.cut.clamp(max=NEVER - 1)
-        # Of children, and of keys known later than their row, the first time that each seed does not see.
-        self.unseen = self.cut + int(not seeds.strictly)
+        # Of other rows, of ends, and of keys known later than their row, the newest time that each seed sees.
+        self.late_cut = self.cut - int(seeds.strictly)
         self.limits: dict[tuple[str, bool], Tensor] = {}
         self.uniform = sampler.strategy is Sampling.uniform
         self.draw = draw
@@ -309,8 +310,9 @@ class _Sampling:
         fanout = self.sampler.by_relation.get(type_.relation, self.sampler.fanouts)[at.descents]
         link = self.graph.links[type_.relation]
         late = link.late is not None
-        limit = self.unseen if late else self._limit(type_.source, strictly=self.seeds.strictly)
-        visible = link.visible(at.rows, limit.index_select(0, at.seed), self.cut.index_select(0, at.seed))
+        cut = self.late_cut.index_select(0, at.seed)
+        limit = cut + 1 if late else self._limit(type_.source, strictly=self.seeds.strictly).index_select(0, at.seed)
+        visible = link.visible(at.rows, limit, cut)
         self.growth.degrees.setdefault(type_, []).append((at.first, visible.count))
         taken = visible.count.clamp(max=fanout)
         target = torch.repeat_interleave(taken)
@@ -326,16 +328,29 @@ class _Sampling:
         """The parent of each row that has one in sight: (number in the frontier, ascending, and parent row)."""
         link = self.graph.links[type_.relation]
         rows = link.parent.index_select(0, at.rows).long()
-        seen = (rows >= 0) & (rows < self._limit(type_.source, strictly=False).index_select(0, at.seed))
+        seen = (rows >= 0) & (rows < self._parent_limit(at, type_.source))
         if type_.relation in self.seeds.hidden:
-            seen &= at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+            older = at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+            seen &= older & (at.table not in self.sampler.timeless)
         if link.late is not None:
-            seen &= link.late.known.index_select(0, at.rows) < self.unseen.index_select(0, at.seed)
+            seen &= link.late.known.index_select(0, at.rows) <= self.late_cut.index_select(0, at.seed)
         target = torch.nonzero(seen).squeeze(1)
         if type_.source in self.graph.until:
             until = self.graph.until[type_.source].index_select(0, rows.index_select(0, target))
-            target = target[until > self.cut.index_select(0, at.seed.index_select(0, target))]
+            target = target[until > self.late_cut.index_select(0, at.seed.index_select(0, target))]
         return target, rows.index_select(0, target)
+
+    def _parent_limit(self, at: _Frontier, parent: str) -> Tensor:
+        """For each row of the frontier, how many rows of the table ``parent``, which it refers to, its seed may see."""
+        limit = self._limit(parent, strictly=self.seeds.strictly).index_select(0, at.seed)
+        if not self.seeds.strictly or at.descents:
+            return limit
+        # What the seed's own row refers to was known with it, and so on up from row to row of that time.
+        known_with = self._limit(parent, strictly=False).index_select(0, at.seed)
+        if at.reached_over is None:
+            return known_with
+        older = at.rows < self._limit(at.table, strictly=True).index_select(0, at.seed)
+        return torch.where(older, limit, known_with)
 
 
 def _dense(pieces: list[tuple[int, Tensor]], size: int) -> Tensor:

@@ -155,7 +155,8 @@ class Relation:
 class Schema:
     """Tables by name and the relations between them.
 
-    Raises SchemaError where a key, a time or a relation names something that is not there.
+    Raises SchemaError where a key, a time or a relation names something that is not there, and where a table takes its
+    time through a foreign key that is known later than its rows.
     """
 
     tables: Mapping[str, Table]
@@ -173,6 +174,7 @@ class Schema:
                 _ = table_[column]
             if table_.time:
                 self.time_table(table_.name)
+                self._refuse_late_times(table_)
 
     def __getitem__(self, table: str) -> Table:
         """The table called ``table``. Raises SchemaError, with the nearest name, where there is none."""
@@ -232,6 +234,17 @@ class Schema:
         holder = self[walked[-1].parent if walked else table]
         _ = holder[time.column]
         return holder
+
+    def _refuse_late_times(self, table: Table) -> None:
+        """Before such a key is known nobody knows when the row is there, and its time would say that it was."""
+        for relation in self.time_relations(table.name):
+            if told := self.told_by(relation):
+                key = f"{relation.child}.{'+'.join(relation.key)}"
+                raise SchemaError(
+                    f"table {table.name!r} takes its time, {table.time}, through {key}, which is known later than its "
+                    f"row, at {' and '.join(told)}: its rows would be seen too early",
+                    hint=f"give {table.name!r} a time of its own, or time = false, or take known_at away from {key}.",
+                )
 
     def to_json(self) -> dict[str, object]:
         """The schema as JSON values; :meth:`from_json` reads it back."""

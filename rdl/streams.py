@@ -25,8 +25,8 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """Rows of the task's entity table ``[n]``, asked at ``time`` ``[n]`` µs. A row is visible where its time ≤
-    ``cut`` ``[n]``; in row-level tasks it must also be older than ``time``, but for the entity's row itself."""
+    """Rows of the task's entity table ``[n]``, asked at ``time`` ``[n]`` µs. What they see by ``cut`` ``[n]`` is what
+    :class:`rdl.sampler.Seeds` says, ``strictly`` in row-level tasks."""
 
     rows: Rows
     time: clock.Times
@@ -84,15 +84,14 @@ class Walk:
     """The keys that may be followed from the seeds of a task. With ``labels``, earlier ones are streams too, unless the
     task hides them.
 
-    ``cut`` ``[n]`` µs is the newest time at which a child, or a key known later than its row, may have become known: in
-    a row-level task strictly before the seed.
+    ``cut`` ``[n]`` µs is the newest time at which another row, or a key known later than its row, may have become
+    known, or a row have ended: in a row-level task strictly before the seed's.
     """
 
     def __init__(self, task: Task, snapshot: Snapshot, seeds: Seeds, labels: TaskTable | None, cells: Cells) -> None:
         self.task, self.snapshot, self.schema, self.seeds = task, snapshot, snapshot.schema, seeds
         self.labels, self.cells = labels, cells
-        # Children must be older than a row-level seed; its parents were known with it, unless the cut is older.
-        self.cut = np.minimum(seeds.cut, seeds.time - 1) if task.row_level else seeds.cut
+        self.cut = seeds.cut - int(task.row_level)
         self.closed, self.label_keys = set(task.closed_keys(self.schema)), set(task.label_keys(self.schema))
 
     def keys_of(self, child: str) -> list[Relation]:
@@ -118,13 +117,18 @@ class Walk:
 
     def parent(self, below: Origin, relation: Relation) -> Origin:
         """The rows that the rows of ``below`` refer to, where at the seeds' cuts they and the key were known and they
-        had not ended."""
+        had not ended. What a row at a row-level seed's own time refers to was known with it, where ``below`` is the
+        seed's own row or what it refers to."""
         rows = gather(self.snapshot.parent(relation), below.rows, -1).astype(np.int64)
         rows[gather(self.snapshot.linked(relation), below.rows, clock.NEVER) > self.cut] = -1
-        rows[gather(self.snapshot.time(relation.parent), rows, clock.NEVER) > self.seeds.cut] = -1
+        cut = self.cut
+        if below.path is not None:
+            older = gather(self.snapshot.time(below.table), below.rows, clock.ALWAYS) <= self.cut
+            cut = np.where(older, self.cut, self.seeds.cut) if below.path else self.seeds.cut
+        rows[gather(self.snapshot.time(relation.parent), rows, clock.NEVER) > cut] = -1
         until = self.schema[relation.parent].valid_until
         if until is not None:
-            rows[gather(self.cells.instants(relation.parent, until), rows, clock.NEVER) <= self.seeds.cut] = -1
+            rows[gather(self.cells.instants(relation.parent, until), rows, clock.NEVER) <= self.cut] = -1
         path = None if below.path is None else (*below.path, relation)
         return Origin(f"{below.label}{'+'.join(relation.key)}.", relation.parent, rows, below.depth + 1, path)
 
@@ -134,7 +138,7 @@ class Walk:
             owner: npt.NDArray[np.integer] = self.labels.entity
             known = closing_times(self.task, self.labels, self.snapshot)
             for relation in origin.path:
-                known = np.maximum(known, gather(self.snapshot.linked(relation), owner, clock.NEVER))
+                known = np.maximum(known, gather(self.linked(relation), owner, clock.NEVER))
                 owner = gather(self.snapshot.parent(relation), owner, -1)
             yield Stream(origin, f"{origin.label}label", "", owner, known, ())
         for relation in self.children_of(origin.table):

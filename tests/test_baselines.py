@@ -134,6 +134,8 @@ def test_the_past_label_of_a_row_is_its_parents_last_one_strictly_before(tmp_pat
     found = past_labels(task, snapshot, table, table.time)
     assert np.array_equal(found, [np.nan, 1, np.nan, 0, 1, 1], equal_nan=True)
     assert np.isnan(past_labels(replace(task, hidden=asked), snapshot, table, table.time)).all()
+    frozen = past_labels(task, snapshot, table, np.minimum(days, 2 * US_PER_DAY))
+    assert np.array_equal(frozen, [np.nan, 1, np.nan, 0, 1, 0], equal_nan=True), "strictly older than the cut, too"
     # Users are known later: row 1's two days after it, row 4's never.
     told = pa.array([0, 3, 1, 1, None, 2])
     reader.tables["shown"] = shown.append_column("told", pc.multiply(told, US_PER_DAY).cast(pa.timestamp("us")))

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from rdl import features
+from rdl.aggregates import window_features
 from rdl.audit.inputs import Inputs
 from rdl.cells import Cells
-from rdl.clock import NEVER, to_us
+from rdl.clock import NEVER, US_PER_DAY, to_us
+from rdl.extract import micros
 from rdl.query import read_task
+from rdl.sampler import Seeds as Asked
 from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
+from rdl.streams import Seeds
 from tests.query.memory import snapshot_of
+from tests.test_aggregates import CLICK, DAYS, database
 
 RACES = Table("races", (Column("id", Dtype.integer, Stype.identifier), Column("code", Dtype.integer, Stype.numerical),
     Column("rounds", Dtype.integer, Stype.numerical)), ("id",))  # fmt: skip
@@ -99,3 +107,21 @@ def test_what_does_not_vary_by_the_cut_is_no_input() -> None:
         assert read == {"late", "value", "at", "told"}
         fitted = features.fit(snapshot, cut)["laps"].columns()
         assert {column for columns in fitted.values() for column in columns} == read
+
+
+def test_a_cell_told_before_its_row_is_known_with_it(tmp_path: Path) -> None:
+    """To baselines as to models: a row-level seed's own row too."""
+    snapshot = database(1).snapshot(tmp_path / "snapshot")
+    own, fee = snapshot.time("orders"), snapshot.arrow("orders")["fee"].to_numpy().astype(np.float32)
+    told = micros(snapshot.arrow("orders")["paid"])
+    rows = np.arange(len(own))
+    found = window_features(CLICK, snapshot, Seeds(rows, own, own), fitted_at_us=DAYS * US_PER_DAY)
+    packed = features.pack(snapshot, features.fit(snapshot, DAYS * US_PER_DAY))["orders"]
+    readable = Cells(CLICK, snapshot, 0).readable("orders", snapshot.schema["orders"]["fee"], rows, own)
+    asked = Asked("orders", *map(torch.from_numpy, (rows, own.copy(), own.copy())), strictly=True)
+    hidden = dict(packed.unread(asked.row, asked.time, asked.late_cut))
+    assert (told < own).any()
+    assert np.array_equal(readable, told < own)
+    assert np.array_equal(found["fee"].to_numpy(), np.where(readable, fee, np.nan), equal_nan=True)
+    (unread,) = [hide for names, hide in hidden.items() if "fee" in names]
+    assert np.array_equal(~unread.numpy(), readable)

@@ -59,18 +59,9 @@ def test_what_later_rows_add_up_to() -> None:
         assert said[column].startswith(
             f"equals {aggregate} of its orders (orders.user_id → users.id) in 100.0% of rows"
         )
-    assert "last_order_at" not in said  # known when it came: so proposed
+    assert "last_order_at" not in said  # no input at all, for it is overwritten
     assert "age" not in said
     assert all(proposal.suggested and proposal.value is Stype.unsupported for proposal in found)
-
-
-def test_a_last_time_that_nothing_else_tells_of() -> None:
-    seen = shop(activity=last_order())
-    seen["users"] = seen["users"].drop_columns(["joined_at"])
-    found = leaks(seen)
-    assert [proposal.what for proposal in found if proposal.column == "activity"] in (
-        [], ["users.activity may tell the future"],
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("off", [0.02, 0.2])

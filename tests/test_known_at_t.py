@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from torch_frame import TensorFrame
-from torch_geometric.data import HeteroData
 
-from rdl import features, infer, sampler
-from rdl import model as models
-from rdl.clock import ALWAYS, US_PER_DAY
+from rdl import sampler, streams
+from rdl.aggregates import window_features
+from rdl.cells import Cells
+from rdl.clock import ALWAYS, US_PER_DAY, Times
 from rdl.config import Sampling
-from rdl.database import open_reader
 from rdl.graph import TemporalGraph
-from rdl.loader import hetero_data
+from rdl.query.task import Kind, Task
 from rdl.sampler import Sampler, Seeds, Subgraph
-from rdl.snapshot import Snapshot, build, open_snapshot
-from tests.databases import DAYS, random_database, with_another_future
-from tests.memory import MemoryReader
+from rdl.snapshot import Snapshot, open_snapshot
+from tests.databases import DAYS, Database, Line, line_of, random_database, times, with_another_future
 from tests.test_sampler import some_seeds
 
 
@@ -40,56 +34,66 @@ def assert_identical(one: Subgraph, other: Subgraph) -> None:
     assert (one.num_nodes, one.num_edges) == (other.num_nodes, other.num_edges)
 
 
-def tensors(data: HeteroData) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a batch with its name, those of TensorFrames too."""
-    for store in data.stores:
-        for name, value in sorted(store.items()):
-            if isinstance(value, Tensor):
-                yield f"{store._key} {name}", value
-            elif isinstance(value, TensorFrame):
-                for kind, part in value.feat_dict.items():
-                    whole = (part,) if isinstance(part, Tensor) else (part.values, part.offset)
-                    for number, tensor in enumerate(whole):
-                        yield f"{store._key} {kind} {number}", tensor
+def asked_at(before: Snapshot, rng: np.random.Generator, *, strictly: bool) -> tuple[int, Seeds] | None:
+    """A day from which on all is news, and seeds that are asked before it; row by row the first of them on it."""
+    seeds = some_seeds(before, rng, strictly=strictly, count=12)
+    if seeds is None:
+        return None
+    day = int(seeds.time[0]) // US_PER_DAY if strictly else int(rng.integers(1, DAYS + 1))
+    known = int(np.searchsorted(before.time(seeds.table), day * US_PER_DAY))
+    asked = (seeds.time < day * US_PER_DAY) & (seeds.row < known)
+    asked[0] |= strictly
+    return day, replace(seeds, cut=seeds.time).take(asked) if strictly else seeds.take(asked)
 
 
-def assert_same_batch(one: HeteroData, other: HeteroData) -> None:
-    these, those = dict(tensors(one)), dict(tensors(other))
-    assert these.keys() == those.keys()
-    for name, tensor in these.items():
-        assert torch.equal(tensor.nan_to_num(-1.5), those[name].nan_to_num(-1.5)), name
-
-
-def known(snapshot: Snapshot, table: str, day: int) -> int:
-    return int(np.searchsorted(snapshot.time(table), day * US_PER_DAY, side="right"))
+def first_line(database: Database, seeds: Seeds, day: int) -> Line:
+    """What is known with the row of the first seed."""
+    rows, row = database.tables[seeds.table], int(seeds.row[0])
+    timed = database.schema[seeds.table].time is not None
+    place = int(np.argsort(times(rows, "at"), kind="stable")[row]) if timed else row
+    return line_of(database, seeds.table, place, day, seeds.hidden)
 
 
 def prove(number: int, *, strictly: bool, strategy: Sampling) -> bool:
-    """Samples the same seeds, all at most as late as a day, of a random database and of one with another future;
-    whether there was a seed to sample."""
+    """Samples the same seeds, and aggregates for them, of a random database and of one with another future, which for
+    row-level seeds begins at their very time, where much coincides; whether there was a seed to sample."""
     rng = np.random.default_rng(number)
-    database, day = random_database(rng), int(rng.integers(0, DAYS))
-    other = with_another_future(database, rng, day)
+    database = random_database(rng, days=4 if strictly else DAYS)
     with TemporaryDirectory() as folder:
-        before, after = (d.snapshot(Path(folder) / str(n)) for n, d in enumerate((database, other)))
-        for table in database.schema.tables:
-            rows = known(before, table, day)
-            assert known(after, table, day) == rows
-            keys = list(database.schema.tables[table].primary_key)
-            assert (
-                before.arrow(table).select(keys).slice(0, rows).equals(after.arrow(table).select(keys).slice(0, rows))
-            )
-        seeds = some_seeds(before, rng, strictly=strictly, count=12)
-        if seeds is None:
+        before = database.snapshot(Path(folder) / "before")
+        found = asked_at(before, rng, strictly=strictly)
+        if found is None or not len(found[1]):
             return False
-        seeds = seeds.take((seeds.time <= day * US_PER_DAY) & (seeds.row < known(before, seeds.table, day)))
-        if len(seeds):
-            one, other = (
-                Sampler(TemporalGraph.build(snapshot), (3, 2, 2), strategy=strategy, seed=number)(seeds)
-                for snapshot in (before, after)
-            )
-            assert_identical(one, other)
-        return len(seeds) > 0
+        day, seeds = found
+        line = first_line(database, seeds, day) if strictly else None
+        after = with_another_future(database, rng, day, line).snapshot(Path(folder) / "after")
+        for table, described in database.schema.tables.items():
+            rows, keys = np.searchsorted(before.time(table), day * US_PER_DAY), list(described.primary_key)
+            assert np.searchsorted(after.time(table), day * US_PER_DAY) == rows
+            one, other = (snapshot.arrow(table).select(keys).slice(0, rows) for snapshot in (before, after))
+            assert one.equals(other)
+        samplers = [
+            Sampler(TemporalGraph.build(snapshot), (3, 2, 2), strategy=strategy, seed=number)
+            for snapshot in (before, after)
+        ]
+        assert_identical(*(by(seeds) for by in samplers))
+        if strictly and strategy is Sampling.recent:
+            assert_same_aggregates(before, after, seeds, day * US_PER_DAY - 1, "value")
+        return True
+
+
+def assert_same_aggregates(before: Snapshot, after: Snapshot, seeds: Seeds, fitted_at_us: int, label: str) -> None:
+    """Of a question about ``label``, the keys that are hidden and, in every table, text."""
+    asked = frozenset({(seeds.table, label), *((r.child, name) for r in seeds.hidden for name in r.key)})
+    task = Task(Kind.binary, "", seeds.table, None, row_level=True, label_columns=asked)
+    rows, time, cut = (part.numpy() for part in (seeds.row, seeds.time, seeds.cut))
+    one, other = (
+        window_features(task, snapshot, streams.Seeds(rows, time, cut), fitted_at_us=fitted_at_us)
+        for snapshot in (before, after)
+    )
+    assert one.column_names == other.column_names
+    for name in one.column_names:
+        assert np.array_equal(one[name].to_numpy(), other[name].to_numpy(), equal_nan=True), name
 
 
 @pytest.mark.parametrize("strategy", Sampling)
@@ -99,42 +103,69 @@ def test_another_future_changes_no_subgraph(strategy: Sampling, number: int, str
     prove(number, strictly=strictly, strategy=strategy)
 
 
-def failing(strategy: Sampling, proofs: int = 60) -> Iterator[int]:
-    """Those of so many proofs that fail."""
+def fails(strategy: Sampling, *, strictly: bool | None = None, proofs: int = 60) -> bool:
+    """Whether any of so many proofs fails."""
     for number in range(proofs):
         try:
-            prove(number, strictly=number % 2 == 0, strategy=strategy)
+            prove(number, strictly=number % 2 == 0 if strictly is None else strictly, strategy=strategy)
         except AssertionError:
-            yield number
+            return True
+    return False
 
 
 @pytest.mark.parametrize("strategy", Sampling)
 def test_without_the_test_of_times_the_proof_fails(monkeypatch: pytest.MonkeyPatch, strategy: Sampling) -> None:
-    assert list(failing(strategy, 24)) == []
+    assert not fails(strategy, proofs=24)
 
     def all_rows(self: sampler._Sampling, table: str, *, strictly: bool) -> torch.Tensor:
         return torch.full_like(self.cut, self.graph.num_rows[table])
 
     monkeypatch.setattr(sampler._Sampling, "_limit", all_rows)
-    assert any(failing(strategy))
+    assert fails(strategy)
 
 
 @pytest.mark.parametrize("strategy", Sampling)
-def test_without_the_test_of_ends_the_proof_fails(monkeypatch: pytest.MonkeyPatch, strategy: Sampling) -> None:
-    """An end that comes after t is put to another time after t: what is seen at t is the same, but not a day later."""
+def test_where_row_level_seeds_see_others_of_their_time_the_proof_fails(
+    monkeypatch: pytest.MonkeyPatch, strategy: Sampling
+) -> None:
+    def any_parent(self: sampler._Sampling, at: sampler._Frontier, parent: str) -> torch.Tensor:
+        return limit(self, parent, strictly=False).index_select(0, at.seed)
 
-    def a_day_later(self: sampler._Sampling, *arguments: object, **named: object) -> None:
-        original(self, *arguments, **named)  # type: ignore[arg-type]
-        self.limits = {
-            (table, strictly): self._limit(table, strictly=strictly)
-            for table in self.graph.num_rows
-            for strictly in (False, True)
+    limit = sampler._Sampling._limit
+    with monkeypatch.context() as patch:
+        patch.setattr(sampler._Sampling, "_parent_limit", any_parent)
+        assert fails(strategy, strictly=True), "parents"
+    monkeypatch.setattr(sampler._Sampling, "_limit", lambda self, table, strictly: limit(self, table, strictly=False))
+    assert fails(strategy, strictly=True), "children"
+
+
+@pytest.mark.parametrize("strategy", Sampling)
+@pytest.mark.parametrize(("strictly", "by_us"), [(False, DAYS * US_PER_DAY), (True, 1)])
+def test_without_the_test_of_ends_the_proof_fails(
+    monkeypatch: pytest.MonkeyPatch, strategy: Sampling, strictly: bool, by_us: int
+) -> None:
+    """Ends are seen a while before they come: for row-level seeds those of their very time are."""
+
+    def earlier(snapshot: Snapshot) -> TemporalGraph:
+        graph = original(snapshot)
+        links = {
+            relation: replace(link, endings=link.endings and replace(link.endings, ends=link.endings.ends + by_us))
+            for relation, link in graph.links.items()
         }
-        self.cut = self.cut + DAYS * US_PER_DAY
+        return replace(graph, links=links, until={table: until - by_us for table, until in graph.until.items()})
 
-    original = sampler._Sampling.__init__
-    monkeypatch.setattr(sampler._Sampling, "__init__", a_day_later)
-    assert any(failing(strategy))
+    original = TemporalGraph.build
+    monkeypatch.setattr(TemporalGraph, "build", staticmethod(earlier))
+    assert fails(strategy, strictly=strictly)
+
+
+def test_where_aggregates_see_what_ends_at_the_seeds_time_the_proof_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def earlier(self: Cells, table: str, column: str) -> Times:
+        return instants(self, table, column) - int(column == self.snapshot.schema[table].valid_until)
+
+    instants = Cells.instants
+    monkeypatch.setattr(Cells, "instants", earlier)
+    assert fails(Sampling.recent, strictly=True)
 
 
 def with_keys_known_at_once(graph: TemporalGraph, whole: TemporalGraph, way: str) -> TemporalGraph:
@@ -169,74 +200,4 @@ def test_without_the_test_of_keys_the_proof_fails(
         return with_keys_known_at_once(original(snapshot), original(early), way)
 
     monkeypatch.setattr(TemporalGraph, "build", staticmethod(blind))
-    assert any(failing(strategy))
-
-
-def with_future_shuffled(snapshot: Snapshot, cut: int) -> MemoryReader:
-    """The same database but for what is later than ``cut``: a half of these rows, in another order, every column but
-    the primary key's shuffled on its own."""
-    rng, tables = np.random.default_rng(0), {}
-    for name, table in snapshot.schema.tables.items():
-        rows, stop = snapshot.arrow(name), int(np.searchsorted(snapshot.time(name), cut, side="right"))
-        future = rows.take(pa.array(rng.permutation(np.arange(stop, rows.num_rows))[: (rows.num_rows - stop) // 2]))
-        for number, column in enumerate(future.column_names):
-            if column not in table.primary_key:
-                shuffled = future[column].take(pa.array(rng.permutation(future.num_rows)))
-                future = future.set_column(number, future.schema.field(number), shuffled)
-        tables[name] = pa.concat_tables([rows.slice(0, stop), future])
-    reader = MemoryReader(tables)
-    reader.schema = snapshot.schema
-    return reader
-
-
-REAL = [
-    ("f1.sqlite", "drivers", "results", False),
-    ("ml_100k.sqlite", "users", "ratings", False),
-    ("ml_100k.sqlite", "ratings", "ratings", True),
-    ("mind_5k.sqlite", "users", "impressions", False),
-    ("mind_5k.sqlite", "impression_items", "impressions", True),
-]
-
-
-def real(folder: Path, url: str, entity: str, timed: str, *, strictly: bool) -> tuple[Snapshot, Snapshot, int, Seeds]:
-    """A database, the same with another future after a time, that time, and seeds up to it."""
-    reader = open_reader(url)
-    declared = reader.reflect()
-    before = build(reader, infer.apply(declared, infer.propose(reader, declared)), folder / "before")
-    cut = int(np.quantile(before.time(timed), 0.6))
-    after = with_future_shuffled(before, cut).snapshot(folder / "after")
-    rng = np.random.default_rng(1)
-    row = torch.from_numpy(rng.integers(0, np.searchsorted(before.time(entity), cut, side="right"), 64))
-    if strictly:
-        time = torch.from_numpy(before.time(entity)[row.numpy()])
-        return before, after, cut, Seeds(entity, row, time, time, True, before.schema.relations_from(entity)[-1:])
-    time = torch.from_numpy(rng.integers(np.quantile(before.time(timed), 0.3), cut, 64))
-    return before, after, cut, Seeds(entity, row, time, time)
-
-
-@pytest.mark.parametrize(("file", "entity", "timed", "strictly"), REAL)
-def test_another_future_of_a_real_database_changes_nothing(
-    tmp_path: Path, shared_data: Path, file: str, entity: str, timed: str, strictly: bool
-) -> None:
-    """Neither statistics fitted at t, nor subgraphs in either strategy, nor batches, nor predictions."""
-    url = f"sqlite:///{shared_data / file}"
-    before, after, cut, seeds = real(tmp_path, url, entity, timed, strictly=strictly)
-    fitted = features.fit(before, cut)
-    assert fitted == features.fit(after, cut)
-    torch.manual_seed(0)
-    model = models.build(fitted, before.schema.relations, channels=8, layers=3, dropout=0.0).eval()
-    packed = [features.pack(snapshot, fitted) for snapshot in (before, after)]
-    for strategy in Sampling:
-        samplers = [Sampler(TemporalGraph.build(s), (16, 8, 4), strategy=strategy) for s in (before, after)]
-        one, other = (by(seeds) for by in samplers)
-        assert_identical(one, other)
-        assert len(one.rows[timed]) > 16
-        for table, rows in one.rows.items():
-            first = len(seeds) if table == entity else 0
-            times = torch.from_numpy(before.time(table)[rows[first:].numpy()])
-            assert (times <= seeds.time[one.seed[table][first:]]).all(), "no row is later than its seed"
-        assert_same_batch(*map(hetero_data, (one, other), packed, samplers))
-        with torch.no_grad():
-            assert torch.equal(
-                *(model(columns, subgraph) for columns, subgraph in zip(packed, (one, other), strict=True))
-            )
+    assert fails(strategy)

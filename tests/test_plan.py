@@ -144,10 +144,11 @@ def test_paths_of_filters_are_told(shop: Snapshot) -> None:
 def test_suspects_within_reach_are_warned_of(shop: Snapshot) -> None:
     leaks = [
         Proposal("leak", table, Stype.unsupported, "equals COUNT of its orders", column, suggested=True)
-        for table, column in (("users", "age"), ("items", "price"), ("reviews", "stars"))
+        for table, column in (("users", "age"), ("items", "price"), ("impressions", "clicked"), ("reviews", "stars"))
     ]
     told = "\n".join(plan(read_task(CHURN, SHOP), shop, leaks).warnings)
     assert "users.age may tell the future: equals COUNT of its orders. HIDE users.age" in told
     assert "items.price" in told
+    assert "impressions.clicked" in told, "what refers to the entity, though the query does not read it"
     assert "reviews.stars" not in told
     assert "users.age" not in "\n".join(plan(read_task(f"{CHURN} HIDE users.age", SHOP), shop, leaks).warnings)

@@ -66,7 +66,11 @@ def key_known(snapshot: Snapshot, relation: Relation) -> list[int | None]:
 def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int:
     """Walks every tree from its seed and asks of each node whether its neighbours are those it may and must have:
     exactly these where children are the most recent, so many different ones of them where they are any. Returns the
-    number of nodes."""
+    number of nodes.
+
+    What is later than the cut is news to a seed, and to a row-level one what is at the cut too: that a row is there,
+    that it has ended, that its key is known. Its own row brings what it refers to, and a row of its own time among
+    that does too."""
     seeds, below = subgraph.seeds, dict[tuple[str, int], list[tuple[EdgeType, int]]]()
     for type_, edges in subgraph.edges.items():
         for source, target in edges.T.tolist():
@@ -76,26 +80,27 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
         t.name: micros(snapshot.arrow(t.name)[t.valid_until]) for t in snapshot.schema.tables.values() if t.valid_until
     }
 
-    def visible(table: str, row: int, cut: int, *, strictly: bool) -> bool:
+    def news(time: int, cut: int) -> bool:
+        return time == NEVER or time > cut or (time == cut and seeds.strictly)
+
+    def visible(table: str, row: int, cut: int, *, brought: bool = False) -> bool:
         time = int(snapshot.time(table)[row])
-        return (
-            time != NEVER
-            and (time < cut or (time == cut and not strictly))
-            and (table not in ends or ends[table][row] > cut)
-        )
+        there = not news(time, cut) or (brought and time == cut)
+        return there and not (table in ends and not news(int(ends[table][row]), cut))
 
     def linked(relation: Relation, row: int, cut: int) -> bool:
         time = known[relation][row]
-        return time is None or (time != NEVER and (time < cut or (time == cut and not seeds.strictly)))
+        return time is None or not news(time, cut)
 
-    def grow(table: str, node: int, came: EdgeType | None, hop: int, down: int) -> int:
+    def grow(table: str, node: int, came: EdgeType | None, hop: int, down: int, brings: bool) -> int:
         row, seed = int(subgraph.rows[table][node]), int(subgraph.seed[table][node])
         cut, found, size = int(seeds.cut[seed]), dict[EdgeType, list[int]](), 1
         for type_, source in below.get((table, node), []):
             assert int(subgraph.seed[type_.source][source]) == seed
             found.setdefault(type_, []).append(int(subgraph.rows[type_.source][source]))
             assert hop < len(sampler.fanouts), "no farther than so many hops"
-            size += grow(type_.source, source, type_, hop + 1, down + type_.to_parent)
+            own = brings and not type_.to_parent and snapshot.time(type_.source)[found[type_][-1]] == cut
+            size += grow(type_.source, source, type_, hop + 1, down + type_.to_parent, bool(own))
         for relation in snapshot.schema.relations if hop < len(sampler.fanouts) else ():
             to_parent, to_child, parents = (
                 EdgeType(relation, True),
@@ -105,7 +110,7 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
             if relation.parent == table:
                 wanted = sampler.by_relation.get(relation, sampler.fanouts)[down]
                 seen = [int(r) for r in np.flatnonzero(parents == row)]
-                seen = [r for r in seen if visible(relation.child, r, cut, strictly=seeds.strictly)]
+                seen = [r for r in seen if visible(relation.child, r, cut)]
                 seen = [r for r in seen if linked(relation, r, cut)]
                 own, told = snapshot.time(relation.child), known[relation]
                 since = {r: (max(int(own[r]), ALWAYS if (t := told[r]) is None else t), r) for r in seen}
@@ -115,32 +120,34 @@ def check_trees(subgraph: Subgraph, snapshot: Snapshot, sampler: Sampler) -> int
                 assert int(subgraph.degrees[to_parent][node]) == len(seen)
                 assert sampled == [r for r in seen if r in sampled], "each once, the newest first"
                 assert sampler.strategy is Sampling.uniform or sampled == seen[:wanted]
-            back = came == to_parent or (relation in seeds.hidden and not snapshot.time(table)[row] < cut)
+            old = snapshot.schema[table].time is not None and snapshot.time(table)[row] < cut
+            back = came == to_parent or (relation in seeds.hidden and not old)
             up = relation.child == table and not back and parents[row] >= 0 and linked(relation, row, cut)
-            if up and visible(relation.parent, int(parents[row]), cut, strictly=False):
+            if up and visible(relation.parent, int(parents[row]), cut, brought=brings):
                 assert found.pop(to_child) == [parents[row]]
         assert not found, "nothing else"
         return size
 
-    walked = sum(grow(seeds.table, number, None, 0, 0) for number in range(len(seeds)))
+    walked = sum(grow(seeds.table, number, None, 0, 0, True) for number in range(len(seeds)))
     assert walked == sum(len(rows) for rows in subgraph.rows.values()), "every node is in one tree"
     return walked
 
 
 def some_seeds(snapshot: Snapshot, rng: np.random.Generator, *, strictly: bool, count: int = 6) -> Seeds | None:
-    """Rows of any table at any times, before and after all data among them; cuts at most as late. Row by row: at the
-    rows' own times, a key of the table hidden."""
+    """Rows of any table at any times, before and after all data among them. Row by row: at the rows' own times, a key
+    of the table hidden. Cuts are at most as late."""
     tables = [t for t, rows in snapshot.num_rows.items() if rows and not (strictly and snapshot.time(t)[0] == NEVER)]
     if not tables:
         return None
     table = tables[rng.integers(len(tables))]
+    lag = rng.integers(0, 3, count) * (rng.random() < 0.3) * US_PER_DAY
     if strictly:
         row = rng.integers(0, np.searchsorted(snapshot.time(table), NEVER), count)
         own = snapshot.time(table)[row]
-        time = torch.from_numpy(np.where(own == ALWAYS, rng.integers(0, DAYS, count) * US_PER_DAY, own))
-        return Seeds(table, torch.from_numpy(row), time, time, True, snapshot.schema.relations_from(table)[:1])
+        time = np.where(own == ALWAYS, rng.integers(0, DAYS, count) * US_PER_DAY, own)
+        hidden = snapshot.schema.relations_from(table)[:1]
+        return Seeds(table, *map(torch.from_numpy, (row, time, time - lag)), True, hidden)
     row, time = rng.integers(0, snapshot.num_rows[table], count), rng.integers(-1, DAYS + 2, count) * US_PER_DAY
-    lag = rng.integers(0, 3, count) * (rng.random() < 0.3) * US_PER_DAY
     return Seeds(table, *map(torch.from_numpy, (row, time, time - lag)))
 
 

@@ -134,6 +134,30 @@ def test_what_cannot_be_is_refused_by_name(text: str, message: str) -> None:
     assert len(str(caught.value).splitlines()) <= 2
 
 
+def test_a_time_through_a_key_that_is_known_later_is_refused() -> None:
+    stops = replace(STOPS, columns=columns(resultId=Dtype.integer, told=Dtype.timestamp))
+    results = replace(RESULTS, columns=(*RESULTS.columns, *columns(told=Dtype.timestamp)))
+    tables = {"races": RACES, "results": results, "stops": stops}
+    schema = Schema(tables, (OF_RACE, Relation("stops", ("resultId",), "results", ("resultId",))))
+    late = 'tables.results.columns.raceId.known_at = "told"\n'
+    for table, time in (("results", "raceId.date"), ("stops", "resultId.raceId.date")):
+        said = f'tables.{table}.time = "{time}"\n'
+        assert merge(schema, said)[table].time is not None
+        with pytest.raises(SchemaError) as caught:
+            merge(schema, said + late, source="f1.toml")
+        assert str(caught.value) == (
+            f"f1.toml: tables.{table}.time: table {table!r} takes its time, {time}, through results.raceId, which is "
+            f"known later than its row, at told: its rows would be seen too early\nHint: give {table!r} a time of its "
+            "own, or time = false, or take known_at away from results.raceId."
+        )
+        timed = replace(schema[table], time=merge(schema, said)[table].time)
+        with pytest.raises(SchemaError, match="too early"):
+            Schema(
+                {**merge(schema, late).tables, table: replace(timed, columns=merge(schema, late)[table].columns)},
+                schema.relations,
+            )
+
+
 def test_files(tmp_path: Path) -> None:
     (tmp_path / "f1.toml").write_text('tables.races.time = "date"', encoding="utf-8")
     assert read(tmp_path / "f1.toml", F1)["races"].time == TimePath("date")
@@ -185,12 +209,13 @@ def schemas(draw: st.DrawFn, shape: dict[str, dict[str, Dtype]]) -> Schema:
             for column, dtype in dtypes.items()
         )
         key = draw(st.permutations(list(dtypes)))[: draw(st.integers(0, 2))]
+        table = Table(name, made, tuple(key), None, draw(maybe))
         paths = [TimePath(column) for column in moments]
         for relation in relations:
-            if relation.child == name:
+            if relation.child == name and not any(table.told_by(table[column]) for column in relation.key):
                 reached = [column for column, dtype in shape[relation.parent].items() if dtype in TIMES]
                 paths += [TimePath(column, (relation.key,)) for column in reached]
-        tables[name] = Table(name, made, tuple(key), draw(st.sampled_from([None, *paths])), draw(maybe))
+        tables[name] = replace(table, time=draw(st.sampled_from([None, *paths])))
     return Schema(tables, tuple(relations))
 
 

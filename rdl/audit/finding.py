@@ -25,6 +25,7 @@ class Kind(StrEnum):
     tells = "tells the label"
     follows = "follows from the label"
     later = "later than its row"
+    overwritten = "overwritten in place"
     filled = "filled in later"
     aggregate = "sums up later rows"
     future = "changes with the future"

@@ -24,23 +24,28 @@ SURE = 0.01
 
 def telling(task: Task, table: TaskTable, snapshot: Snapshot) -> Checked:
     """The columns that tell the label almost alone, of the entity, its parents over one key or two, and the newest
-    child of each; and the entity's own keys, where which row they lead to tells it."""
+    child of each; and the keys, where which row they lead to tells it, or that there is one."""
     judged = judge(task, table, snapshot)
     if not judged.seeds:
         return Checked((), f"nothing: only {plural(len(table), 'seed')}")
     findings = (*map(_told, judged.tellers), *_together(task.entity, judged.pairs))
-    return Checked(findings, f"{plural(judged.columns, 'column')}, each alone, on {plural(judged.seeds, 'seed')}")
+    return Checked(findings, f"{judged.columns:,} columns and keys on {plural(judged.seeds, 'seed')}")
 
 
 def _told(teller: Teller) -> Finding:
-    share = f"explains {teller.explained:.1%} of what a constant does not, on entities it was not fitted on"
+    share = (
+        f"explains {teller.explained:.1%} of what a constant does not{' in the test split' if teller.in_test else ''}"
+    )
+    share += ", on entities it was not fitted on"
     severity = Severity.severe if teller.explained >= 1 - SURE else Severity.suspect
-    if teller.key is not None:
+    over = f", over {', '.join(map(str, teller.over))}," if teller.over else ""
+    if teller.there:
+        evidence = f"{teller.subject} {share}: no more is needed, whatever stands there"
+    elif teller.key is not None:
         severity = Severity.suspect
         evidence = f"which row of {teller.key.parent} it leads to {share}: it may be written with the label; "
         evidence += "there is no leak where all that refer to one row have the same label, as older ones tell"
     else:
-        over = f", over {', '.join(map(str, teller.over))}" if teller.over else ""
         evidence = f"its {'newest ' if teller.newest else ''}value{over} alone {share}"
     return Finding(Kind.tells, teller.table, teller.column, severity, evidence, Fix.hide(teller.table, teller.column))
 

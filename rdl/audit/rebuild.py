@@ -39,7 +39,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """``seeds`` that are asked at ``at_us`` or, of row-level tasks, shortly before, none of them later, with statistics
-    fitted on what was known at ``fitted_at_us``."""
+    fitted on what was known at ``fitted_at_us``: of row-level tasks on what is strictly older than that moment, as the
+    labels of rows of that very time are only asked for."""
 
     at_us: int
     seeds: Seeds
@@ -56,9 +57,7 @@ def rebuilt(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) ->
             found.setdefault((difference.table, difference.column), []).append((moment, difference))
     deleted = [_deleted(snapshot, moment.at_us) for moment in at]
     looked = f"{plural(sum(len(moment.seeds.rows) for moment in at), 'seed')} at {plural(len(at), 'time')}"
-    looked += f", with {', '.join(f'{count:,}' for count in deleted)} later rows deleted: aggregates, statistics, "
-    looked += "sampled rows and cells bit for bit. A column that keeps only today's value, and says not when it was "
-    looked += "changed, is the same in both and cannot be found so"
+    looked += f", {', '.join(f'{count:,}' for count in deleted)} later rows deleted"
     findings = tuple(_finding(inputs, snapshot.schema, *one) for one in found.items())
     return Checked(findings, looked if at else "nothing: no seed")
 

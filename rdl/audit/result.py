@@ -10,8 +10,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from rdl.audit.finding import Finding, Fix, Severity, clauses_text, hide_text, schema_text
+from rdl.audit.meanings import INFERRED, Meaning
 from rdl.errors import LeakageError
-from rdl.page import Html, element, fragment
+from rdl.page import Html, element, fragment, page
 from rdl.page import table as html_table
 from rdl.problems import plural
 from rdl.query.task import Task
@@ -21,11 +22,13 @@ _STYLES = {Severity.severe: "bold red", Severity.suspect: "yellow", Severity.not
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Audit:
-    """What may leak in ``task``: ``findings``, gravest first; ``looked`` says by check what was looked at."""
+    """What may leak in ``task``: ``findings``, gravest first; ``looked`` says by check what was looked at, and
+    ``meanings`` when the rows and columns within reach were taken to be known."""
 
     task: Task
     findings: tuple[Finding, ...]
     looked: Mapping[str, str]
+    meanings: tuple[Meaning, ...] = ()
 
     @property
     def severe(self) -> tuple[Finding, ...]:
@@ -62,6 +65,7 @@ class Audit:
             "query_lines": self.query_lines,
             "schema_lines": self.schema_lines,
             "looked_at": dict(self.looked),
+            "meanings": {one.table: dict(one.facts) for one in self.meanings},
         }
 
     @property
@@ -101,14 +105,30 @@ class Audit:
             yield Text(title, style="bold")
             yield Text(lines, style="green")
         yield ""
-        yield Text("looked at", style="bold")
-        facts = Grid.grid(padding=(0, 2))
-        for name, looked in self.looked.items():
-            facts.add_row(Text(name, style="dim"), Text(looked, style="dim"))
-        yield facts
+        yield Text("looked at  ", style="bold").append(self._looked, style="not bold dim")
+        if self.meanings:
+            yield ""
+            facts = Grid(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=False)
+            for meaning in self.meanings:
+                facts.add_row(Text(meaning.table), Text(str(meaning), style="dim"))
+            yield Text("known when", style="bold")
+            yield facts
+        if any(meaning.inferred for meaning in self.meanings):
+            yield Text(INFERRED, style="dim")
 
     def _repr_html_(self) -> str:
-        parts: list[Html] = [element("h3", f"{self.task.kind.value} for each {self.task.entity}: {self.summary}")]
+        return fragment(
+            element("h3", f"{self.task.kind.value} for each {self.task.entity}: {self.summary}"), *self._body()
+        )
+
+    def to_html(self) -> str:
+        """One page that stands alone."""
+        title = f"{self.task.kind.value} for each {self.task.entity}: {self.summary}"
+        question = element("h1", self.task.source.strip(), kind="question")
+        return page(title, question, element("p", title), *self._body())
+
+    def _body(self) -> list[Html]:
+        parts: list[Html] = []
         if self.findings:
             rows = []
             for one in self.findings:
@@ -119,7 +139,15 @@ class Audit:
             parts += [element("p", title), element("pre", lines)]
         looked = html_table((), [(element("b", name), text) for name, text in self.looked.items()])
         parts.append(element("details", element("summary", "Looked at"), looked))
-        return fragment(*parts)
+        if self.meanings:
+            known = html_table((), [(element("b", one.table), str(one)) for one in self.meanings])
+            noted = element("p", INFERRED, kind="soft") if any(one.inferred for one in self.meanings) else Html()
+            parts.append(element("details", element("summary", "Known when"), known, noted))
+        return parts
+
+    @property
+    def _looked(self) -> str:
+        return "; ".join(f"{name}: {one}" for name, one in self.looked.items() if not one.startswith("nothing:"))
 
     def _fixes(self) -> list[Fix]:
         return [one.fix for one in self.findings if one.fix is not None and one.severity is not Severity.note]

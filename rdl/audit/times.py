@@ -37,11 +37,10 @@ def times(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> C
         *_untimed(inputs, snapshot), *_backdated(inputs, snapshot),
     )  # fmt: skip
     timeless = [name for name in inputs.over if snapshot.schema[name].time is None]
-    looked = f"{plural(len(inputs.over), 'table')} within reach, {len(timeless)} of them timeless"
+    looked = f"{plural(len(inputs.over), 'table')}, {len(timeless)} timeless"
     if len(table) and table.time.max() > table.val_cut > clock.ALWAYS:
         days = (int(table.time.max()) - table.val_cut) / clock.US_PER_DAY
-        looked += f"; each seed sees rows up to its own time, the newest {days:,.0f} days after statistics are fitted "
-        looked += "and weights are learnt; --regime frozen measures it without those rows"
+        looked += f"; seeds see rows up to {days:,.0f} days after the fit, with --regime frozen none"
     return Checked(findings, looked)
 
 

@@ -112,6 +112,7 @@ def audit(
     db: Db,
     param: Parameters = None,
     schema: SchemaFile = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the audit as a page.")] = None,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with code 3 where a leak is severe, for CI.")] = False,
     views: Views = None,
     refresh: Refresh = False,
@@ -124,6 +125,8 @@ def audit(
     """
     bound = ask(task, db, param, schema, views=views, refresh=refresh, quiet=quiet or as_json)
     found = bound.audit()
+    if html is not None:
+        write_text(html, found.to_html())
     if as_json:
         print_json(found.to_json())
     else:

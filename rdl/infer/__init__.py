@@ -1,6 +1,6 @@
-"""Proposes what a database does not declare: keys, relations, times, the ends of rows, semantic types, and when values
-became known that were not with their row; each with its evidence. What is not sure enough is only suggested, and so is
-to leave out a column that may tell the future.
+"""Proposes what a database does not declare: keys, relations, times, the ends of rows, semantic types, when values
+became known that were not with their row, and times that tell of the present alone; each with its evidence. What is not
+sure enough is only suggested, and so is to leave out a column that may tell the future.
 
 Nothing is applied silently: :func:`propose` returns a list to show, to edit or to hand to :func:`apply`, which passes
 over suggestions; :func:`suggestions` are those, each as the schema it would make.
@@ -14,6 +14,7 @@ from rdl.infer.composite import composite_keys, composite_relations
 from rdl.infer.formats import time_formats
 from rdl.infer.late import known_later
 from rdl.infer.outcomes import outcomes
+from rdl.infer.overwritten import overwritten
 from rdl.infer.periods import valid_until
 from rdl.infer.primary import primary_keys
 from rdl.infer.proposal import Proposal, apply, suggestions
@@ -27,8 +28,8 @@ __all__ = ["Proposal", "apply", "propose", "suggestions"]
 
 #: Each builds on what the ones before proposed.
 STEPS = (
-    primary_keys, relations, composite_keys, composite_relations, time_formats, times, stypes, valid_until, known_later,
-    denormalised, outcomes,
+    primary_keys, relations, composite_keys, composite_relations, time_formats, overwritten, times, stypes, valid_until,
+    known_later, denormalised, outcomes,
 )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 Such a column holds today's value whatever the time of the seed, and so tells the future. Its value is compared with
 the number of the children, and with the sum, the largest, the smallest and the mean of their columns; children that
-come with their parent, like the lines of an order, tell nothing that was not known.
+come with their parent, like the lines of an order, tell nothing that was not known. A table of totals, with one row for
+each user, is compared with the user's children as if they were its own.
 """
 
 from __future__ import annotations
@@ -38,33 +39,33 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class _Children:
+class Children:
     """What the children of each parent come to: their number, and by name of an aggregate its value, NaN where none."""
 
     count: npt.NDArray[np.int64]
     values: dict[str, Floats]
 
-    def without(self, column: str) -> _Children:
+    def without(self, column: str) -> Children:
         """All but the aggregates of columns called ``column``."""
         size = len(words(column))
         kept = {name: found for name, found in self.values.items() if words(name)[-size:] != words(column)}
-        return _Children(self.count, kept)
+        return Children(self.count, kept)
 
 
 def denormalised(schema: Schema, sample: Sample) -> list[Proposal]:
     """The columns that equal an aggregate over rows which came later than their own row, as suspected leaks."""
     found: dict[tuple[str, str], Proposal] = {}
-    for relation in schema.relations:
+    for relation in keys_to_same(schema, sample):
         parent = schema[relation.parent]
         columns = [column for column in _compared(schema, parent, sample) if (parent.name, column.name) not in found]
         if not columns or schema[relation.child].time is None or not _comes_later(schema, relation, sample):
             continue
         rows = sample.rows(parent.name).slice(0, PARENTS)
         measured = _measured(schema, schema[relation.child], columns, sample)
-        children = _children(relation, schema[relation.child], measured, rows.select(list(relation.referred)), sample)
+        children = children_of(relation, schema[relation.child], measured, rows.select(list(relation.referred)), sample)
         for column in columns:
             others = children.without(column.name)  # a child's copy of its parent's value tells nothing
-            if said := _equals(_numbers(rows[column.name]), others, is_time=column.dtype in _TIMES):
+            if said := _equals(as_floats(rows[column.name]), others, is_time=column.dtype in _TIMES):
                 name, share = said
                 evidence = f"equals {name} of its {relation.child} ({relation}) in {share:.1%} of rows, and many of "
                 evidence += "these came later than their parent"
@@ -72,6 +73,26 @@ def denormalised(schema: Schema, sample: Sample) -> list[Proposal]:
                     "leak", parent.name, Stype.unsupported, evidence, column.name, share, suggested=True
                 )
     return list(found.values())
+
+
+def keys_to_same(schema: Schema, sample: Sample) -> Iterator[Relation]:
+    """The relations and, for each table with one row at most for each row of its parent, those of its siblings as if
+    they referred to it: both speak of the same thing."""
+    yield from schema.relations
+    for own in schema.relations:
+        siblings = [one for one in schema.relations_to(own.parent) if one.referred == own.referred and one != own]
+        if siblings and own.child != own.parent and _is_single(schema, own, sample):
+            yield from (Relation(one.child, one.key, own.child, own.key) for one in siblings if one.child != own.child)
+
+
+def _is_single(schema: Schema, relation: Relation, sample: Sample) -> bool:
+    """Whether no two rows of the child refer to the same parent."""
+    if set(relation.key) == set(schema[relation.child].primary_key):
+        return True
+    rows = sample.rows(relation.child)
+    return rows.num_rows > 0 and set(relation.key) <= set(rows.column_names) and sample.is_unique(
+        relation.child, relation.key
+    )  # fmt: skip
 
 
 def _compared(schema: Schema, parent: Table, sample: Sample) -> list[Column]:
@@ -85,6 +106,7 @@ def _compared(schema: Schema, parent: Table, sample: Sample) -> list[Column]:
         if column.dtype in (*_NUMBERS, *_TIMES)
         and column.name not in keys
         and column.name in rows.column_names
+        and column.stype is not Stype.unsupported
         and parent.told_by(column) is None
         and not (column.dtype in _TIMES and PLANNED & set(time_words(column.name)))
         and len(rows[column.name].slice(0, PARENTS).unique()) >= VALUES
@@ -118,9 +140,11 @@ def _measured(schema: Schema, child: Table, compared: Sequence[Column], sample: 
     return [column.name for column in found][:COLUMNS]
 
 
-def _children(
+def children_of(
     relation: Relation, child: Table, measured: Sequence[str], parents: pa.Table, sample: Sample
-) -> _Children:
+) -> Children:
+    """What the columns ``measured`` of ``child`` come to for each row of ``parents``, which holds the columns that
+    ``relation`` refers to. All rows of the child are read."""
     size = parents.num_rows
     count = np.zeros(size, np.int64)
     totals = {name: np.zeros(size) for name in measured}
@@ -131,14 +155,14 @@ def _children(
         there = rows >= 0
         count += np.bincount(rows[there], minlength=size)
         for name in measured:
-            values = _numbers(piece[name])
+            values = as_floats(piece[name])
             known = there & ~np.isnan(values)
             at, values = rows[known], values[known]
             totals[name] += np.bincount(at, values, minlength=size)
             filled[name] += np.bincount(at, minlength=size)
             np.maximum.at(most[name], at, values)
             np.minimum.at(least[name], at, values)
-    return _Children(count, dict(_named(child, measured, totals, filled, most, least)))
+    return Children(count, dict(_named(child, measured, totals, filled, most, least)))
 
 
 def _named(
@@ -161,7 +185,7 @@ def _named(
         yield f"the mean of {name}", np.where(none, np.nan, totals[name] / np.maximum(filled[name], 1))
 
 
-def _equals(values: Floats, children: _Children, *, is_time: bool) -> tuple[str, float] | None:
+def _equals(values: Floats, children: Children, *, is_time: bool) -> tuple[str, float] | None:
     """The aggregate that a column equals, and in what share of the rows with children."""
     candidates = {} if is_time else {"the number": children.count.astype(np.float64)}
     for name, found in children.values.items():
@@ -191,7 +215,7 @@ def equal_share(
     return share if share >= AGREE and len(np.unique(found[there])) >= VALUES else None
 
 
-def _numbers(values: pa.ChunkedArray) -> Floats:
+def as_floats(values: pa.ChunkedArray) -> Floats:
     """Numbers, or times in µs, as floats; NaN where NULL."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         times = micros(values)

@@ -35,13 +35,13 @@ VALUE_ROWS, VALUES = 5, 50
 #: How much more often, and by what share of rows more, the newest tenth of rows is NULL where things take their time.
 NEWER_TIMES, NEWER_SHARE = 2.0, 0.05
 
-_HAPPENED = word_set(
+HAPPENED = word_set(
     """
     accepted acknowledged answered approved archived arrived assigned canceled cancelled charged churned clicked closed
     completed confirmed converted deactivated death deleted delivered denied departed died discontinued dismissed
-    dispatched ended exited failed finished fixed fulfilled granted last left logout merged modified opened paid picked
+    dispatched ended exited failed finished fixed fulfilled granted left logout merged opened paid picked
     processed read received redeemed refunded rejected removed replied resolved responded retired returned reviewed
-    revoked seen settled shipped signed sold solved stopped terminated update updated used verified viewed withdrawn won
+    revoked settled shipped signed sold solved stopped terminated used verified viewed withdrawn won
     """
 )
 PLANNED = word_set(
@@ -56,12 +56,13 @@ PLANNED = word_set(
 @dataclass(frozen=True, slots=True)
 class _Record:
     """A column of times that says when something happened to its row, why it is taken for one, how many µs after the
-    row it mostly did, and in how many rows it has not."""
+    row it mostly did, in how many rows it has not, and whether it is no input, as it is overwritten each time."""
 
     name: str
     evidence: str
     delay_us: float
     missing: int
+    overwritten: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class _Told:
 
 
 def known_later(schema: Schema, sample: Sample) -> list[Proposal]:
-    """For each column of a table with a time whose values were not known with their row, the column that says when.
+    """For each column of a table with a time whose values were not known with their row, the column that says when;
+    and the columns that are overwritten with a time which ``schema`` says is no input.
 
     The times themselves are judged by all rows, what goes with them by the sample or, where it holds too few rows of
     either kind, by all. What ``schema`` already says of a column stands.
@@ -87,7 +89,7 @@ def known_later(schema: Schema, sample: Sample) -> list[Proposal]:
         records = _records(schema, table, sample)
         free = {column.name for column in table.columns if table.told_by(column) is None}
         for name, record in records.items():
-            if name in free:
+            if name in free and not record.overwritten:
                 proposals.append(Proposal("known_at", table.name, name, record.evidence, column=name))
         proposals += [found for found in _followers(schema, table, records, sample) if found.column in free]
     return proposals
@@ -144,7 +146,8 @@ def _record(column: Column, begun: clock.Times, ended: clock.Times) -> _Record |
     if _is_daily(one) or _is_daily(other):
         one, other = one - one % clock.US_PER_DAY, other - other % clock.US_PER_DAY
     early, later = float(np.mean(other < one)), float(np.mean(other > one))
-    is_named = bool(_HAPPENED & set(time_words(column.name)))
+    overwritten = column.stype is Stype.unsupported
+    is_named = overwritten or bool(HAPPENED & set(time_words(column.name)))
     if early > NOISE or later < (LATER_NAMED if is_named else LATER):
         return None
     missing = int((ended == clock.NEVER).sum())
@@ -157,7 +160,7 @@ def _record(column: Column, begun: clock.Times, ended: clock.Times) -> _Record |
         if newest < max(NEWER_TIMES * others, others + NEWER_SHARE) or ahead > NOISE or missing < ENOUGH:
             return None
         evidence += f"; in the newest tenth of rows in {newest:.0%}, in the others in {others:.0%}"
-    return _Record(column.name, evidence, float(np.median(ended[both] - begun[both])), missing)
+    return _Record(column.name, evidence, float(np.median(ended[both] - begun[both])), missing, overwritten)
 
 
 def _is_daily(times: clock.Times) -> bool:
@@ -181,7 +184,7 @@ def _newest(begun: clock.Times, missing: npt.NDArray[np.bool_]) -> tuple[float, 
 
 def _followers(schema: Schema, table: Table, records: dict[str, _Record], sample: Sample) -> Iterator[Proposal]:
     """For each other column whose value tells whether one of ``records`` is filled, the one that it tells best; of
-    equals the latest."""
+    equals the latest. What goes with a time that is overwritten is overwritten too."""
     known_with = [name for name, record in records.items() if record.missing >= ENOUGH]
     columns = [column for column in _others(schema, table, sample) if column.name not in records]
     if not known_with or not columns:
@@ -200,10 +203,17 @@ def _followers(schema: Schema, table: Table, records: dict[str, _Record], sample
         told = []
         for name, (chosen, is_open) in states.items():
             if found := _told(rows[column.name].filter(pa.array(chosen)), is_open, name):
-                told.append(((found.exact, round(found.share, 2), records[name].delay_us), name, found))
+                record = records[name]
+                told.append(
+                    ((not record.overwritten, found.exact, round(found.share, 2), record.delay_us), name, found)
+                )
         if told:
             _, name, best = max(told, key=lambda entry: entry[0])
-            yield Proposal("known_at", table.name, name, best.evidence, column=column.name, confidence=best.share)
+            if not records[name].overwritten:
+                yield Proposal("known_at", table.name, name, best.evidence, column=column.name, confidence=best.share)
+            elif column.stype is not Stype.unsupported:
+                said = f"written when {name} is: {best.evidence}"
+                yield Proposal("overwritten", table.name, Stype.unsupported, said, column.name, best.share)
 
 
 def _states(begun: clock.Times, record: pa.ChunkedArray) -> tuple[npt.NDArray[np.bool_], bool]:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from rdl.schema import Column, Relation, Schema, Stype, Table, TimePath
 
-Kind = Literal["primary_key", "relation", "time", "valid_until", "stype", "known_at", "leak", "time_format"]
+Kind = Literal[
+    "primary_key", "relation", "time", "valid_until", "stype", "known_at", "leak", "time_format", "overwritten"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +18,10 @@ class Proposal:
     """One addition to a schema.
 
     ``value`` is by ``kind`` the columns of the primary key, the relation, the time, the name of the column after whose
-    time a row is over, the semantic type of ``column`` (that of a suspected leak is ``unsupported``), the name of the
-    column that says when ``column`` became known, or how the times in ``column`` are stored. ``evidence`` says in words
-    what was seen; ``confidence`` orders proposals from 0 to 1 and is no probability. What is ``suggested`` is shown and
-    not used: :func:`apply` passes over it.
+    time a row is over, the semantic type of ``column`` (``unsupported`` of a suspected leak and of what is
+    overwritten), the name of the column that says when ``column`` became known, or how the times in ``column`` are
+    stored. ``evidence`` says in words what was seen; ``confidence`` orders proposals from 0 to 1 and is no probability.
+    What is ``suggested`` is shown and not used: :func:`apply` passes over it.
 
     >>> print(Proposal("time", "results", TimePath("date", (("raceId",),)), "every row has a race"))
     results.time = raceId.date: every row has a race
@@ -42,8 +44,8 @@ class Proposal:
             case TimePath():
                 return f"{self.table}.time = {self.value}"
             case Stype():
-                said = "may tell the future" if self.kind == "leak" else f"= {self.value}"
-                return f"{self.table}.{self.column} {said}"
+                said = {"leak": "may tell the future", "overwritten": "is overwritten, so no input"}
+                return f"{self.table}.{self.column} {said.get(self.kind, f'= {self.value}')}"
             case str() if self.kind == "valid_until":
                 return f"{self.table}.valid_until = {self.value}"
             case str() if self.kind == "time_format":

@@ -78,7 +78,7 @@ def _stype(schema: Schema, table: Table, column: Column, content: _Content | Non
         return _number(column, content)
     if column.dtype == Dtype.text:
         return _text(column, content)
-    if column.dtype in (Dtype.date, Dtype.timestamp):
+    if column.dtype in (Dtype.date, Dtype.timestamp) and column.stype is not Stype.unsupported:
         return Stype.timestamp, "a time within a key"  # others are timestamps as they stand
     return None
 

@@ -18,7 +18,7 @@ from rdl.extract import micros
 from rdl.infer.proposal import Proposal
 from rdl.infer.sample import Sample
 from rdl.infer.words import alike, forms, table_words, word_set, words
-from rdl.schema import Column, Dtype, Relation, Schema, Table, TimePath
+from rdl.schema import Column, Dtype, Relation, Schema, Stype, Table, TimePath
 
 #: The least share of rows that must have a time.
 FILLED = 0.95
@@ -98,10 +98,12 @@ def _own(table: Table, schema: Schema, sample: Sample) -> Proposal | None:
 
 def ranked(table: Table) -> list[tuple[int, Column]]:
     """The columns of times whose names may say when a row became known, best first: 3 they say that it was made or
-    name the table or nothing else, 2 that something began, 1 something else. Then NOT NULL, then finer, then first."""
+    name the table or nothing else, 2 that something began, 1 something else. Then NOT NULL, then finer, then first.
+    What is no input is no time either."""
     found = []
     for place, column in enumerate(table.columns):
-        if column.dtype in (Dtype.date, Dtype.timestamp) and (rank := _rank(table, column)):
+        is_time = column.dtype in (Dtype.date, Dtype.timestamp) and column.stype is not Stype.unsupported
+        if is_time and (rank := _rank(table, column)):
             found.append(((-rank, column.nullable, column.dtype == Dtype.date, place), (rank, column)))
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 

@@ -189,6 +189,8 @@ class Task:
         return tuple(relation for relation in schema.relations_from(self.entity) if own & set(relation.key))
 
     def closed_keys(self, schema: Schema) -> tuple[Relation, ...]:
-        """The foreign keys with a column that is never an input: nothing leads over them."""
-        hidden = self.hidden
+        """The foreign keys with a column that is never an input: nothing leads over them. Those that a label is read
+        from are among them where the rows asked about are timeless, for then none is older than another."""
+        timeless = self.row_level and schema[self.entity].time is None
+        hidden = self.hidden | self.label_columns if timeless else self.hidden
         return tuple(one for one in schema.relations if any((one.child, name) in hidden for name in one.key))

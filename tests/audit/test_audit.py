@@ -127,13 +127,36 @@ def test_names_that_need_quotes() -> None:
     )
 
 
+def test_what_was_taken_for_known_when_is_listed(clean: Path, tmp_path: Path) -> None:
+    shop = plant(clean, tmp_path, "ALTER TABLE users ADD COLUMN last_login TIMESTAMP")
+    found = shop.audit(CHURN)
+    assert {one.table: str(one) for one in found.meanings} == {
+        "users": "joined_at *; overwritten last_login *", "companies": "timeless", "categories": "timeless", "orders":
+        "created_at *; at delivered_at status *, delivered_at *", "messages": "sent_at *",
+        "impressions": "shown_at *", "reviews": "created_at *", "items": "listed_at *",
+    }  # fmt: skip
+    printed = repr(found)
+    assert "inferred from all rows" in printed
+    said = '[tables.orders]\ntime = "created_at"\ncolumns.delivered_at = {known_at = "delivered_at"}'
+    again = {one.table: str(one) for one in shop.audit(CHURN, said).meanings}
+    assert again["orders"] == "created_at; at delivered_at status *, delivered_at"
+    fixed = shop.audit(CHURN, 'infer = false\n[tables.orders]\ntime = "created_at"\n[tables.users]\ntime = "joined_at"')
+    assert not any(one.inferred for one in fixed.meanings)
+    assert "inferred from all rows" not in repr(fixed)
+
+
 def test_the_command(clean: Path, tmp_path: Path) -> None:
     leaky = plant(clean, tmp_path, *LEAKS["a number that tells a class"][0])
     url = f"duckdb:///{leaky.path}"
     found = parsed("audit", CLICK, "--db", url)
     assert [(one["kind"], one["column"]) for one in found["findings"]] == [("tells", "dwell")]
     assert found["query_lines"] == "HIDE impressions.dwell"
-    assert "impressions.dwell" in command("audit", CLICK, "--db", url).stdout
+    page = tmp_path / "audit.html"
+    assert "impressions.dwell" in command("audit", CLICK, "--db", url, "--html", str(page)).stdout
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("<!doctype html>")
+    assert "<code>HIDE impressions.dwell</code>" in written
+    assert "inferred from all rows" in written
     failed = command("audit", CLICK, "--db", url, "--fail", code=3)
     assert "impressions.dwell" in failed.stdout
     assert "1 severe leak" in failed.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import rdl
 from rdl.audit import Severity
 from rdl.shop import build_shop
 from tests.audit.planted import cells, plant
@@ -103,6 +104,48 @@ LEAKS: dict[str, tuple[list[str], str, str, str, str, Severity]] = {
         '[tables.orders]\ntime = "created_at"\ncolumns.booked_at = {known_at = false}',
         CHURN, "backdated", "orders", Severity.suspect,
     ),
+    "a time that is overwritten, known at itself": (
+        ["ALTER TABLE users ADD COLUMN last_order_at TIMESTAMP",
+         "UPDATE users SET last_order_at = (SELECT max(created_at) FROM orders o WHERE o.user_id = users.id)"],
+        '[tables.users]\ncolumns.last_order_at = {stype = "timestamp", known_at = "last_order_at"}',
+        CHURN, "overwritten", "users.last_order_at", Severity.severe,
+    ),
+    "a state that is known at the last change": (
+        ["ALTER TABLE reviews ADD COLUMN updated_at TIMESTAMP",
+         "UPDATE reviews SET updated_at = created_at + to_days(CAST(100 * random() AS INTEGER))",
+         "ALTER TABLE reviews ADD COLUMN votes INTEGER", "UPDATE reviews SET votes = id % 7"],
+        '[tables.reviews]\ncolumns.votes = {known_at = "updated_at"}',
+        CHURN, "overwritten", "reviews.votes", Severity.suspect,
+    ),
+    "a summary that holds what is to come": (
+        ["CREATE TABLE totals (user_id INTEGER PRIMARY KEY REFERENCES users(id), n INTEGER)",
+         "INSERT INTO totals SELECT user_id, count(*) FROM orders GROUP BY user_id"],
+        "", CHURN, "aggregate", "totals.n", Severity.severe,
+    ),
+    "a summary that is there once all is over": (
+        ["CREATE TABLE totals (user_id INTEGER PRIMARY KEY REFERENCES users(id), n DOUBLE, lastbuy TIMESTAMP)",
+         "INSERT INTO totals SELECT user_id, random(), max(created_at) FROM orders GROUP BY user_id"],
+        '[tables.totals]\ntime = "lastbuy"', CHURN, "overwritten", "totals", Severity.severe,
+    ),
+    "a noisy total of some months": (
+        ["CREATE TABLE totals (user_id INTEGER PRIMARY KEY REFERENCES users(id), n DOUBLE)",
+         "INSERT INTO totals SELECT user_id, count(*) + random() / 2 FROM orders"
+         " WHERE created_at > (SELECT quantile_cont(created_at, 0.6) FROM orders) GROUP BY user_id"],
+        "", CHURN, "aggregate", "totals.n", Severity.suspect,
+    ),
+    "a mean of the labels beside what they are about": (
+        ["CREATE TABLE appeals (item_id INTEGER PRIMARY KEY REFERENCES items(id), appeal DOUBLE)",
+         "INSERT INTO appeals SELECT item_id, avg(clicked::INT) FROM impressions GROUP BY item_id"],
+        "", CLICK, "aggregate", "appeals.appeal", Severity.severe,
+    ),
+    "a key that is filled with the label": (
+        ["CREATE TABLE coupons (id INTEGER PRIMARY KEY, percent DOUBLE)",
+         "INSERT INTO coupons SELECT range, range / 10 FROM range(6)",
+         "ALTER TABLE impressions ADD COLUMN coupon_id INTEGER",
+         "UPDATE impressions SET coupon_id = id % 6 WHERE clicked"],
+        '[[relations]]\nchild = "impressions"\nkey = ["coupon_id"]\nparent = "coupons"',
+        CLICK, "tells", "impressions.coupon_id", Severity.severe,
+    ),
     "a time that was there before its row": (
         ["CREATE TABLE bills (id INTEGER PRIMARY KEY, order_id INTEGER REFERENCES orders(id), total DOUBLE)",
          "INSERT INTO bills SELECT id, id, random() FROM orders",
@@ -145,6 +188,20 @@ def test_a_planted_leak_is_found_and_its_fix_mends_it(name: str, clean: Path, tm
     if again is None:  # what is written takes the place of what the schema file said of the table
         again = type(shop)(shop.path).audit(query, str(found[0].fix))
     assert (what, kind) not in cells(again)
+
+
+def test_the_innocent_behind_a_key_that_tells_are_not_accused(clean: Path, tmp_path: Path) -> None:
+    sql, schema, query, *_ = LEAKS["a key that is filled with the label"]
+    found = plant(clean, tmp_path, *sql, schema=schema).audit(query)
+    assert cells(found) == {("impressions.coupon_id", "tells")}
+
+
+def test_what_is_overwritten_is_no_input_without_a_schema_file(clean: Path, tmp_path: Path) -> None:
+    for name in ("a time that is overwritten, known at itself", "a summary that is there once all is over"):
+        shop = plant(clean, tmp_path, *LEAKS[name][0])
+        assert shop.audit(CHURN).findings == ()
+        (inferred,) = (one for one in rdl.connect(f"duckdb:///{shop.path}").proposals if one.kind == "overwritten")
+        assert "equals the last created_at of its orders" in inferred.evidence
 
 
 def test_rows_without_a_time_are_told_of(clean: Path, tmp_path: Path) -> None:

@@ -67,7 +67,13 @@ def test_the_past_holds_what_was_known(shop: Snapshot) -> None:
         past.write("scores", shop.arrow("users"))
 
 
-@pytest.mark.parametrize("query", [CHURN, CLICK, "PREDICT AVG(reviews.stars, 0, 60) FOR EACH items.id"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        CHURN, CLICK, "PREDICT AVG(reviews.stars, 0, 60) FOR EACH items.id",
+        "PREDICT orders.amount > 20 FOR EACH orders.id", "PREDICT reviews.stars FOR EACH reviews.id",
+    ],
+)  # fmt: skip
 def test_nothing_changes_with_the_future(query: str, shop: Snapshot) -> None:
     found = _rebuilt(query, shop)
     assert found.findings == ()

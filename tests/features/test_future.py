@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from rdl.columns import as_times
 from rdl.encoders import TableEncoder
 from rdl.features import Features, Statistics, fit, pack
 from rdl.features.fitting import _Fit
+from rdl.sampler import Seeds
 from rdl.snapshot import Snapshot
 from tests.features.tables import LATE, draw, snapshot_of
 from tests.memory import MemoryReader
@@ -35,12 +37,16 @@ def parts(frame: TensorFrame) -> dict[str, torch.Tensor]:
     return found
 
 
-def assert_identical(one: Features, other: Features, fitted: Statistics, rows: int, time_us: int) -> None:
-    """The first ``rows`` rows as a seed at ``time_us`` sees them, as a frame and as an untrained encoder has them."""
-    place, seed = torch.arange(rows), torch.full((rows,), time_us)
+def assert_identical(
+    one: Features, other: Features, fitted: Statistics, rows: int, time_us: int, label: str | None
+) -> None:
+    """The first ``rows`` rows as a seed at ``time_us`` sees them, row by row where there is a ``label``, as a frame and
+    as an untrained encoder has them."""
+    place, time = torch.arange(rows), torch.full((rows,), time_us)
+    seeds = Seeds("events", place, time, time, label is not None)
     frames, times = [], []
     for features in (one, other):
-        unread = features.unread(place, seed, seed)
+        unread = features.unread(place, time, seeds.late_cut, [label] if label else ())
         frames.append(features.frame(place, unread))
         times.append(features.times[:rows].clone())
         for names, hide in unread:
@@ -59,18 +65,51 @@ def assert_identical(one: Features, other: Features, fitted: Statistics, rows: i
     assert encoded[0].isfinite().all()
 
 
-def assert_unmoved(before: Snapshot, after: Snapshot, cut_us: int) -> int:
-    """The proof for all tables; returns how many rows it was about."""
-    statistics, again = fit(before, cut_us), fit(after, cut_us)
+def assert_unmoved(before: Snapshot, after: Snapshot, cut_us: int, label: str | None = None) -> int:
+    """The proof for all tables; returns how many rows it was about. Where there is a ``label``, a row-level seed at the
+    cut is asked, whose own row is the first at the cut."""
+    fitted_at_us = cut_us - int(label is not None)
+    statistics, again = fit(before, fitted_at_us), fit(after, fitted_at_us)
     assert statistics == again
     one, other = pack(before, statistics), pack(after, again)
     known = 0
     for table, fitted in statistics.items():
-        rows = int(np.searchsorted(before.time(table), cut_us, side="right"))
-        assert rows == int(np.searchsorted(after.time(table), cut_us, side="right"))
-        assert_identical(one[table], other[table], fitted, rows, cut_us)
+        rows = int(np.searchsorted(before.time(table), fitted_at_us, side="right"))
+        assert rows == int(np.searchsorted(after.time(table), fitted_at_us, side="right"))
+        rows += int(label is not None)
+        assert_identical(one[table], other[table], fitted, rows, cut_us, label)
         known += rows
     return known
+
+
+def where(chosen: np.ndarray, these: pa.Table, others: pa.Table, names: Iterable[str]) -> pa.Table:
+    """``these`` rows, with the cells ``names`` of the ``others`` in those ``chosen``."""
+    for name in names:
+        both = zip(these[name].to_pylist(), others[name].to_pylist(), chosen, strict=True)
+        cells = pa.array([b if take else a for a, b, take in both], these[name].type)
+        these = these.set_column(these.schema.get_field_index(name), name, cells)
+    return these
+
+
+def prove_row_by_row(number: int) -> None:
+    """The same for a row-level seed: also rows of its very day are deleted, altered and added, but its own, whose label
+    is altered, and what is told on that day."""
+    rng = np.random.default_rng(number)
+    days, told = rng.integers(-1, 2 * DAY, 40), rng.integers(-1, 2 * DAY, 40)
+    days[rng.random(40) < 0.2] = told[rng.random(40) < 0.2] = DAY
+    days[0] = DAY
+    own, older = np.arange(40) == 0, (days >= 0) & (days < DAY)
+    rows = draw(rng, days, told)
+    other = draw(rng, days, np.where(rng.random(40) < 0.3, -1, rng.integers(DAY, 2 * DAY, 40)))
+    altered = where((told < 0) | (told >= DAY), rows, other, LATE)
+    altered = where(own, altered, other, ["number"])
+    count = int(rng.integers(0, 40))
+    new = draw(rng, rng.choice([-1, DAY, DAY + 1], count), rng.integers(-1, 2 * DAY, count))
+    left = rows.filter(pa.array(~own & ~older & (rng.random(40) < 0.5)))
+    changed = pa.concat_tables([altered.filter(pa.array(own | older)), left, new])
+    with TemporaryDirectory() as folder:
+        before, after = (snapshot_of(r, Path(folder) / str(n)) for n, r in enumerate((rows, changed)))
+        assert_unmoved(before, after, DAY * US_PER_DAY, "number")
 
 
 def prove(number: int) -> None:
@@ -83,12 +122,7 @@ def prove(number: int) -> None:
     untold = (told < 0) | (told > DAY)
     later = rng.integers(DAY + 1, 2 * DAY, 40)
     other = draw(rng, days, np.where(rng.random(40) < 0.3, -1, later))
-    altered = rows
-    for name in LATE:
-        both = zip(rows[name].to_pylist(), other[name].to_pylist(), untold, strict=True)
-        cells = pa.array([b if hide else a for a, b, hide in both], rows[name].type)
-        altered = altered.set_column(rows.schema.get_field_index(name), name, cells)
-    kept = altered.filter(pa.array(known))
+    kept = where(untold, rows, other, LATE).filter(pa.array(known))
     count = int(rng.integers(0, 40))
     new = draw(rng, rng.choice([-1, DAY + 1, DAY + 5], count), rng.integers(-1, 2 * DAY, count))
     left = rows.filter(pa.array(~known & (rng.random(40) < 0.5)))
@@ -104,9 +138,10 @@ def prove(number: int) -> None:
 @settings(max_examples=60, deadline=None)
 def test_another_future_changes_no_statistic_and_no_feature(number: int) -> None:
     prove(number)
+    prove_row_by_row(number)
 
 
-def failures() -> int:
+def failures(prove: Callable[[int], None] = prove) -> int:
     """How many of 12 proofs fail."""
     failed = 0
     for number in range(12):
@@ -127,6 +162,16 @@ def test_without_the_cut_the_proof_fails(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_without_the_times_of_late_columns_the_proof_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Features, "unread", lambda *_: [])
     assert failures() == 12
+
+
+def test_where_row_level_seeds_read_what_is_told_at_their_time_the_proof_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failures(prove_row_by_row) == 0
+    monkeypatch.setattr(Seeds, "late_cut", property(lambda seeds: seeds.cut))
+    assert failures(prove_row_by_row) > 6
+    monkeypatch.undo()
+    read = Features.unread
+    monkeypatch.setattr(Features, "unread", lambda *arguments: read(*arguments[:4]))
+    assert failures(prove_row_by_row) > 6
 
 
 def with_another_future(snapshot: Snapshot, cut_us: int, rng: np.random.Generator) -> MemoryReader:
