@@ -343,7 +343,7 @@ class _Sampling:
     def _parent_limit(self, at: _Frontier, parent: str) -> Tensor:
         """For each row of the frontier, how many rows of the table ``parent``, which it refers to, its seed may see."""
         limit = self._limit(parent, strictly=self.seeds.strictly).index_select(0, at.seed)
-        if not self.seeds.strictly or at.descents:
+        if not self.seeds.strictly or at.descents:  # what is reached over children is older than the seed
             return limit
         # What the seed's own row refers to was known with it, and so on up from row to row of that time.
         known_with = self._limit(parent, strictly=False).index_select(0, at.seed)

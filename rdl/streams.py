@@ -117,14 +117,14 @@ class Walk:
 
     def parent(self, below: Origin, relation: Relation) -> Origin:
         """The rows that the rows of ``below`` refer to, where at the seeds' cuts they and the key were known and they
-        had not ended. What a row at a row-level seed's own time refers to was known with it, where ``below`` is the
-        seed's own row or what it refers to."""
+        had not ended. What a row-level seed's own row refers to was known with it, and so was what a row of its
+        time among that refers to, but for what the label is read from."""
         rows = gather(self.snapshot.parent(relation), below.rows, -1).astype(np.int64)
         rows[gather(self.snapshot.linked(relation), below.rows, clock.NEVER) > self.cut] = -1
-        cut = self.cut
-        if below.path is not None:
-            older = gather(self.snapshot.time(below.table), below.rows, clock.ALWAYS) <= self.cut
-            cut = np.where(older, self.cut, self.seeds.cut) if below.path else self.seeds.cut
+        older = gather(self.snapshot.time(below.table), below.rows, clock.ALWAYS) <= self.cut
+        if relation in self.label_keys:
+            rows[~older] = -1
+        cut = self.seeds.cut if below.path == () else np.where(older, self.cut, self.seeds.cut)
         rows[gather(self.snapshot.time(relation.parent), rows, clock.NEVER) > cut] = -1
         until = self.schema[relation.parent].valid_until
         if until is not None:

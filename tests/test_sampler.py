@@ -158,7 +158,7 @@ def test_trees_are_those_of_brute_force(
     device: torch.device, strategy: Sampling, number: int, strictly: bool, fanouts: tuple[int, ...]
 ) -> None:
     rng = np.random.default_rng(number)
-    database = random_database(rng)
+    database = random_database(rng, days=4 if strictly else DAYS)
     with TemporaryDirectory() as folder:
         snapshot = database.snapshot(Path(folder) / "s")
         own = {relation: (1,) * len(fanouts) for relation in snapshot.schema.relations[1:2]}

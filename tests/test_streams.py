@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,24 +25,26 @@ from tests.memory import MemoryReader
 from tests.test_sampler import some_seeds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 10**6), row_level=st.booleans())
 def test_parents_and_the_number_of_children_are_those_of_the_sampler(seed: int, row_level: bool) -> None:
     rng = np.random.default_rng(seed)
     with TemporaryDirectory() as folder:
-        snapshot = random_database(rng).snapshot(Path(folder) / "snapshot")
+        snapshot = random_database(rng, days=4).snapshot(Path(folder) / "snapshot")
         asked = some_seeds(snapshot, rng, strictly=row_level)
         if asked is None:
             return
-        sampler = Sampler(TemporalGraph.build(snapshot), (99, 99, 99))
-        subgraph = sampler(replace(asked, hidden=()))
-        task = Task(Kind.binary, "", asked.table, None, horizon=None if row_level else Span(5), row_level=row_level)
+        horizon = None if row_level else Span(5)
+        label = frozenset((asked.table, column) for relation in asked.hidden for column in relation.key)
+        task = Task(Kind.binary, "", asked.table, None, horizon, row_level=row_level, label_columns=label)
+        graph = TemporalGraph.build(snapshot).without(task.closed_keys(snapshot.schema))
+        subgraph = Sampler(graph, (99, 99, 99))(asked)
         seeds = Seeds(*(part.numpy() for part in (asked.row, asked.time, asked.cut)))
         found = window_features(task, snapshot, seeds, fitted_at_us=5 * US_PER_DAY, most_columns=999)
         walk = Walk(task, snapshot, seeds, None, Cells(task, snapshot, 0))
         parents = walk.parents(Origin("", asked.table, seeds.rows, 0, ()), 2)
         newest = list(_Builder(task, snapshot, seeds, 0, None).newest_parents())
-    for relation in snapshot.schema.relations_to(asked.table):
+    for relation in walk.children_of(asked.table):
         which = "all" if snapshot.schema[relation.child].valid_until is None else "not ended"
         counted = found[f"{relation.child}[{'+'.join(relation.key)}] count, {which}"].to_numpy()
         assert counted.tolist() == subgraph.degrees[EdgeType(relation, to_parent=True)][: len(asked)].tolist()
@@ -66,8 +67,8 @@ def test_parents_and_the_number_of_children_are_those_of_the_sampler(seed: int, 
         assert origin.rows.tolist() == rows(nodes, origin.table)
     relations = [
         (over, relation)
-        for over in snapshot.schema.relations_to(asked.table)
-        for relation in snapshot.schema.relations_from(over.child)
+        for over in walk.children_of(asked.table)
+        for relation in walk.keys_of(over.child)
         if relation != over
     ]
     for origin, (over, relation) in zip(newest, relations, strict=True):
@@ -110,3 +111,29 @@ def test_the_seed_itself_and_no_other_row_of_its_time_brings_a_parent_of_that_ti
     assert newest.rows.tolist() == [-1, -1]
     assert subgraph.rows["ships"].tolist() == [0]
     assert sorted(subgraph.rows["shipments"].tolist()) == [0, 0, 0, 1], "those of older orders, and its own"
+
+
+def test_what_the_label_is_read_from_is_not_read_of_a_parent_of_the_seeds_time_either() -> None:
+    at = pa.array(np.array([1, 5, 5]) * US_PER_DAY).cast(pa.timestamp("us"))
+    reader = MemoryReader(
+        {
+            "topics": pa.table({"id": [0, 1]}),
+            "messages": pa.table({"id": [0, 1, 2], "answers": [None, 0, 1], "topic": [1, 0, 1], "at": at}),
+        },
+        keys={"topics": "id", "messages": "id"},
+        times={"messages": "at"},
+        relations=[("messages", "answers", "messages"), ("messages", "topic", "topics")],
+    )
+    task = Task(Kind.binary, "", "messages", None, row_level=True, label_columns=frozenset({("messages", "topic")}))
+    rows, time = np.array([1, 2]), np.full(2, 5 * US_PER_DAY)
+    with TemporaryDirectory() as folder:
+        snapshot = reader.snapshot(Path(folder) / "snapshot")
+        walk = Walk(task, snapshot, Seeds(rows, time, time), None, Cells(task, snapshot, 0))
+        parents = {
+            origin.label: origin.rows.tolist() for origin in walk.parents(Origin("", "messages", rows, 0, ()), 2)
+        }
+        hidden = task.label_keys(snapshot.schema)
+        asked = Asked("messages", *map(torch.from_numpy, (rows, time, time)), True, hidden)
+        subgraph = Sampler(TemporalGraph.build(snapshot), (0, 0))(asked)
+    assert parents == {"answers.": [0, 1], "answers.answers.": [-1, 0], "answers.topic.": [1, -1]}
+    assert (subgraph.rows["topics"].tolist(), subgraph.seed["topics"].tolist()) == ([1], [0])
