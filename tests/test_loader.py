@@ -32,8 +32,8 @@ from rdl.sampler import Sampler, Seeds
 from rdl.schema import Relation
 from rdl.shop import build_shop
 from rdl.snapshot import Snapshot
-from tests.databases import DAYS, random_database, with_another_future
-from tests.test_known_at_t import assert_same_batch, known
+from tests.databases import random_database, with_another_future
+from tests.test_known_at_t import asked_at, assert_same_batch, first_line
 from tests.test_sampler import shop, some_seeds
 
 CHANNELS = 16
@@ -160,20 +160,20 @@ def test_a_pyg_model_on_our_batches_has_the_logits_of_ours(snapshot: Snapshot, s
 @given(st.integers(0, 10**7), st.booleans())
 @settings(max_examples=50, deadline=None)
 def test_another_future_changes_no_batch_and_no_prediction(number: int, strictly: bool) -> None:
-    """Statistics fitted at a day, and batches and predictions of seeds up to that day, whatever comes later."""
+    """Statistics fitted before a day, and batches and predictions of seeds before it, whatever comes from then on;
+    row by row of a seed of that day too."""
     rng = np.random.default_rng(number)
-    database, day = random_database(rng), int(rng.integers(0, DAYS))
-    other = with_another_future(database, rng, day)
+    database = random_database(rng, days=4)
     with TemporaryDirectory() as folder:
-        before, after = (d.snapshot(Path(folder) / str(n)) for n, d in enumerate((database, other)))
-        fitted = features.fit(before, day * US_PER_DAY)
-        assert fitted == features.fit(after, day * US_PER_DAY)
-        seeds = some_seeds(before, rng, strictly=strictly, count=12)
-        if seeds is None:
+        before = database.snapshot(Path(folder) / "before")
+        found = asked_at(before, rng, strictly=strictly)
+        if found is None or not len(found[1]):
             return
-        seeds = seeds.take((seeds.time <= day * US_PER_DAY) & (seeds.row < known(before, seeds.table, day)))
-        if not len(seeds):
-            return
+        day, seeds = found
+        line = first_line(database, seeds, day) if strictly else None
+        after = with_another_future(database, rng, day, line).snapshot(Path(folder) / "after")
+        fitted = features.fit(before, day * US_PER_DAY - 1)
+        assert fitted == features.fit(after, day * US_PER_DAY - 1)
         labels, batches, predictions = {seeds.table: ["value"]} if strictly else {}, [], []
         torch.manual_seed(0)
         masked = {(table, column) for table, columns in labels.items() for column in columns}
