@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+from torch_frame import TensorFrame
+from torch_geometric.data import HeteroData
 
 from rdl import sampler, streams
 from rdl.aggregates import window_features
@@ -32,6 +36,26 @@ def assert_identical(one: Subgraph, other: Subgraph) -> None:
         for name, tensor in these.items():
             assert torch.equal(tensor, those[name]), f"{field} of {name}"
     assert (one.num_nodes, one.num_edges) == (other.num_nodes, other.num_edges)
+
+
+def tensors(data: HeteroData) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a batch with its name, those of TensorFrames too."""
+    for store in data.stores:
+        for name, value in sorted(store.items()):
+            if isinstance(value, Tensor):
+                yield f"{store._key} {name}", value
+            elif isinstance(value, TensorFrame):
+                for kind, part in value.feat_dict.items():
+                    whole = (part,) if isinstance(part, Tensor) else (part.values, part.offset)
+                    for number, tensor in enumerate(whole):
+                        yield f"{store._key} {kind} {number}", tensor
+
+
+def assert_same_batch(one: HeteroData, other: HeteroData) -> None:
+    these, those = dict(tensors(one)), dict(tensors(other))
+    assert these.keys() == those.keys()
+    for name, tensor in these.items():
+        assert torch.equal(tensor.nan_to_num(-1.5), those[name].nan_to_num(-1.5)), name
 
 
 def asked_at(before: Snapshot, rng: np.random.Generator, *, strictly: bool) -> tuple[int, Seeds] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from torch import Tensor
-from torch_frame import TensorFrame
-from torch_geometric.data import HeteroData
 
 from rdl import features, infer
 from rdl import model as models
@@ -26,7 +22,7 @@ from rdl.sampler import Sampler, Seeds
 from rdl.schema import Column, Dtype, Schema, Stype, Table
 from rdl.snapshot import Snapshot, build
 from tests.memory import MemoryReader
-from tests.test_known_at_t import assert_identical, assert_same_aggregates
+from tests.test_known_at_t import assert_identical, assert_same_aggregates, assert_same_batch
 
 #: A database, the table asked about, one with a time, and the label of a question asked row by row.
 REAL = [
@@ -37,26 +33,6 @@ REAL = [
     ("mind_5k", "users", "impressions", None),
     ("mind_5k", "impression_items", "impressions", "clicked"),
 ]
-
-
-def tensors(data: HeteroData) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a batch with its name, those of TensorFrames too."""
-    for store in data.stores:
-        for name, value in sorted(store.items()):
-            if isinstance(value, Tensor):
-                yield f"{store._key} {name}", value
-            elif isinstance(value, TensorFrame):
-                for kind, part in value.feat_dict.items():
-                    whole = (part,) if isinstance(part, Tensor) else (part.values, part.offset)
-                    for number, tensor in enumerate(whole):
-                        yield f"{store._key} {kind} {number}", tensor
-
-
-def assert_same_batch(one: HeteroData, other: HeteroData) -> None:
-    these, those = dict(tensors(one)), dict(tensors(other))
-    assert these.keys() == those.keys()
-    for name, tensor in these.items():
-        assert torch.equal(tensor.nan_to_num(-1.5), those[name].nan_to_num(-1.5)), name
 
 
 @dataclass(frozen=True, slots=True)
