@@ -11,29 +11,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
 from torch_frame import stype
-from torch_geometric.data import HeteroData
-from torch_geometric.nn import HeteroConv, SAGEConv
 
 import rdl
 from rdl import features
 from rdl.clock import NEVER, US_PER_DAY
 from rdl.columns import MASKED
 from rdl.config import Sampling
-from rdl.convs import Aggregate, HeteroSAGE
+from rdl.errors import ConfigError
 from rdl.extract import micros
-from rdl.features import Features, seasons
 from rdl.graph import TemporalGraph, edge_name
 from rdl.loader import HeteroLoader, hetero_data, loaders
-from rdl.model import RelationalModel, build
+from rdl.model import build
 from rdl.query.task import TaskTable
 from rdl.sampler import Sampler, Seeds
-from rdl.schema import Relation
 from rdl.shop import build_shop
 from rdl.snapshot import Snapshot
-from tests.databases import random_database, with_another_future
-from tests.test_known_at_t import asked_at, assert_same_batch, first_line
+from tests.databases import DAYS, random_database, with_another_future
+from tests.test_known_at_t import asked_at, first_line
+from tests.test_known_at_t_real import assert_same_batch
 from tests.test_sampler import shop, some_seeds
 
 CHANNELS = 16
@@ -45,9 +41,10 @@ def loader(snapshot: Snapshot, count: int = 10, **options: object) -> HeteroLoad
     table = TaskTable(row, time, np.zeros(count, np.int8), np.arange(count) / 10, NEVER, NEVER)
     moments = torch.from_numpy(time)
     sampler = Sampler(TemporalGraph.build(snapshot), (5, 3), strategy=Sampling.uniform, seed=1)
-    packed = features.pack(snapshot, features.fit(snapshot, 8 * US_PER_DAY))
+    fitted = features.fit(snapshot, 8 * US_PER_DAY)
+    packed = features.pack(snapshot, fitted)
     seeds = Seeds("users", torch.from_numpy(row), moments, moments)
-    return HeteroLoader(packed, sampler, seeds, table, **{"batch_size": 4, **options})  # type: ignore[arg-type]
+    return HeteroLoader(fitted, packed, sampler, seeds, table, **{"batch_size": 4, **options})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -86,84 +83,13 @@ def test_a_batch_holds_all_that_its_seeds_may_see(snapshot: Snapshot) -> None:
             assert np.array_equal(keys, batch[relation.parent].n_id[back[0]])
 
 
-class PygModel(nn.Module):
-    """The function of :class:`RelationalModel`, of PyG's own layers and with the same weights: its encoders and head,
-    and for each of its layers a ``HeteroConv`` of ``SAGEConv``."""
-
-    def __init__(self, model: RelationalModel, relations: tuple[Relation, ...]) -> None:
-        super().__init__()
-        self.ours, self.layers = model, nn.ModuleList()
-        for layer in model.convs:
-            assert isinstance(layer, HeteroSAGE)
-            convs = {}
-            for type_, number in layer._types.items():
-                relation, weight = type_.relation, layer.messages[number].weight
-                name = edge_name(relation, relations, back=not type_.to_parent)
-                convs[type_.source, name, type_.target] = conv = SAGEConv(
-                    CHANNELS,
-                    CHANNELS,
-                    aggr=["mean", "max"] if type_.to_parent else "sum",
-                    root_weight=False,
-                    bias=False,
-                )
-                # Of the aggregates of ours, the mean stands first and the maximum third.
-                first, third = weight[:, :CHANNELS], weight[:, 2 * CHANNELS : 3 * CHANNELS]
-                conv.lin_l.weight = nn.Parameter(torch.cat([first, third], dim=1) if type_.to_parent else weight)
-            self.layers.append(HeteroConv(convs, aggr="sum"))
-
-    def forward(self, batch: HeteroData) -> Tensor:
-        x = {}
-        for table, number in self.ours._tables.items():
-            encoder, nodes = self.ours.encoders[number], batch[table]
-            gaps, frame = nodes.age_days.double() * US_PER_DAY, nodes.tf if "tf" in nodes else None
-            columns = encoder.columns(frame, nodes.num_nodes)  # type: ignore[operator]
-            x[table] = encoder(columns, gaps.nan_to_num(0).round().long(), ~nodes.age_days.isnan())
-        (entity,) = (batch[table] for table in batch.node_types if "seed_time" in batch[table])
-        first = x[entity._key][: entity.batch_size]
-        for ours, layer in zip(self.ours.convs, self.layers, strict=True):
-            sent = layer(x, batch.edge_index_dict)
-            for table, number in ours._tables.items():  # type: ignore[union-attr, operator]
-                total = ours.own[number](x[table]) + sent.get(table, 0)  # type: ignore[union-attr, index]
-                x[table] = x[table] + torch.relu(ours.norms[number](total))  # type: ignore[union-attr, index]
-        last = x[entity._key][: entity.batch_size]
-        return self.ours.head(torch.cat([last, first, seasons(entity.seed_time)], dim=1))
-
-
-def untrained(snapshot: Snapshot, cut: int) -> tuple[RelationalModel, dict[str, Features]]:
-    """A model whose aggregates count by their mean and their maximum alone, and the packed features."""
-    statistics = features.fit(snapshot, cut)
-    torch.manual_seed(0)
-    model = build(statistics, snapshot.schema.relations, channels=CHANNELS, layers=2, dropout=0.1).eval()
-    with torch.no_grad():
-        for layer in model.convs:
-            for message in layer.messages:  # type: ignore[union-attr]
-                if message.in_features == Aggregate.width * CHANNELS + Aggregate.counts:
-                    message.weight[:, CHANNELS : 2 * CHANNELS] = 0
-                    message.weight[:, 3 * CHANNELS :] = 0
-    return model, features.pack(snapshot, statistics)
-
-
-@pytest.mark.parametrize("strategy", Sampling)
-def test_a_pyg_model_on_our_batches_has_the_logits_of_ours(snapshot: Snapshot, strategy: Sampling) -> None:
-    model, packed = untrained(snapshot, 8 * US_PER_DAY)
-    sampler = Sampler(TemporalGraph.build(snapshot), (6, 3), strategy=strategy)
-    time = torch.arange(40) // 2 * US_PER_DAY
-    seeds = Seeds("users", torch.arange(40) % 5, time, time)
-    table = TaskTable(*(values.numpy() for values in (seeds.row, time, time * 0, time / 1.0)), NEVER, NEVER)
-    with torch.no_grad():
-        (batch,) = HeteroLoader(packed, sampler, seeds, table)
-        theirs, ours = PygModel(model, snapshot.schema.relations)(batch), model(packed, sampler(seeds))
-    assert ours.std() > 0.01
-    assert torch.allclose(theirs, ours, atol=1e-5)
-
-
 @given(st.integers(0, 10**7), st.booleans())
 @settings(max_examples=50, deadline=None)
 def test_another_future_changes_no_batch_and_no_prediction(number: int, strictly: bool) -> None:
-    """Statistics fitted before a day, and batches and predictions of seeds before it, whatever comes from then on;
-    row by row of a seed of that day too."""
+    """Statistics fitted just before a day, and batches and predictions of seeds before it, row by row also of one on
+    it, whatever comes from that day on."""
     rng = np.random.default_rng(number)
-    database = random_database(rng, days=4)
+    database = random_database(rng, days=4 if strictly else DAYS)
     with TemporaryDirectory() as folder:
         before = database.snapshot(Path(folder) / "before")
         found = asked_at(before, rng, strictly=strictly)
@@ -320,3 +246,45 @@ def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_masked(tmp_path: 
     older = torch.from_numpy(db.snapshot.time("orders")[orders.n_id.numpy()]) < orders.seed_time[orders.batch]
     assert older.any()
     assert not (codes[older] == MASKED).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"batchsize": 3}, "unknown option 'batchsize' of loaders", "did you mean 'batch_size'?"),
+        ({"channels": 8}, "unknown option 'channels' of loaders", "there is regime, fanouts"),
+        ({"batch_size": 0}, "batch_size is 0: it must be a whole number, 1 or more", None),
+        ({"batch_size": "many"}, "batch_size is 'many'", None),
+        ({"workers": -1}, "workers is -1: it must be a whole number, 0 or more", None),
+        ({"context": "thread"}, "unknown way to start processes 'thread'", "use fork"),
+        ({"regime": "foo"}, "unknown regime 'foo'", "use seed-time or frozen."),
+        ({"sampling": "best"}, "unknown sampling 'best'", "use recent or uniform."),
+        ({"seed": "one"}, "seed is 'one'", None),
+        ({"fanouts": ()}, "fanouts are (): there must be at least one hop", "give a list"),
+        ({"fanouts": 3}, "fanouts are 3", "give a list"),
+        ({"fanouts": (3, -1)}, "the fanout of hop 2 is -1: it must be a whole number, 1 or more", None),
+        ({"fanouts": (0.5,)}, "the fanout of hop 1 is 0.5", None),
+        ({"text_embedder": "word2vec"}, "unknown text embedder 'word2vec'", "use one of"),
+    ],
+)
+def test_options_that_cannot_be_used_are_told(
+    db: rdl.Database, options: dict[str, object], message: str, hint: str | None
+) -> None:
+    task = db.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
+    with pytest.raises(ConfigError) as raised:
+        task.loaders(**options)
+    assert message in raised.value.message
+    assert hint is None or hint in str(raised.value.hint)
+
+
+def test_options_are_taken_as_they_are_for_training(db: rdl.Database) -> None:
+    task = db.task("PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id EVERY 90 days")
+    lengths = lambda texts: [[float(len(text)), 1.0] for text in texts]  # noqa: E731
+    found = task.loaders(fanouts=[2], sampling="uniform", regime="frozen", batch_size=7, text_embedder=lengths)
+    val = found["val"]
+    assert len(next(iter(val))["users"].y) == 7
+    assert val.batches.sampler.fanouts == (2,)
+    assert val.batches.sampler.strategy is Sampling.uniform
+    assert (val.batches.seeds.cut <= task.labels.val_cut).all()
+    assert val.statistics["orders"].text_channels == 2
+    assert set(val.statistics) == set(db.schema.tables)
