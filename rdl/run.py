@@ -25,7 +25,7 @@ from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
 from rdl.embedders import HASHING, Embedder, embedder
-from rdl.errors import ConfigError, QueryError
+from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
 from rdl.losses import Objective
@@ -70,7 +70,7 @@ class Run:
         statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train.target)
-        summaries = _summaries(task, snapshot, lambda: table, config, table.fitted_at_us)
+        summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us)
         model = _model(task, snapshot, statistics, config, summary.width)
@@ -94,16 +94,13 @@ class Run:
     def summarise(self, seeds: Seeds) -> Tensor:
         """What the past of ``seeds`` adds up to, float32 ``[S, width]``."""
         if self._summaries is None:
-            fitted_at_us = self.summary.fitted_at_us
-            self._summaries = _summaries(self.task, self.snapshot, self._past, self.config, fitted_at_us)
+            self._summaries = Summaries(
+                self.task,
+                self.snapshot,
+                fitted_at_us=self.summary.fitted_at_us,
+                most_columns=self.config.summaries,
+            )
         return self.summary.tensor(self._summaries.columns(seeds), len(seeds))
-
-    def _past(self) -> TaskTable | None:
-        """The seeds with their labels; None where the database, another than that of training, has none."""
-        try:
-            return self.table
-        except QueryError:
-            return None
 
     def train(
         self,
@@ -128,7 +125,8 @@ class Run:
     def _identity(self) -> str:
         """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
         config = {**asdict(self.config), "time_budget_min": None, "device": "", "threads": 0}
-        return json.dumps([self.task.source, self.snapshot.schema.fingerprint(), config], sort_keys=True, default=str)
+        asked = [self.task.source, self.snapshot.schema.fingerprint(), config, self.summary.names, self.summary.gappy]
+        return json.dumps(asked, sort_keys=True, default=str)
 
     def score(self, *, baselines: bool = True) -> None:
         """Fills ``metrics`` for validation and test and, by default, ``baselines``, under the run's regime."""
@@ -279,12 +277,6 @@ def _figures(saved: Mapping[str, Mapping[str, float | None]]) -> Figures:
 
 def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:
     return task.label_keys(snapshot.schema)
-
-
-def _summaries(
-    task: Task, snapshot: Snapshot, past: Callable[[], TaskTable | None], config: TrainConfig, fitted_at_us: int
-) -> Summaries:
-    return Summaries(task, snapshot, past, fitted_at_us=fitted_at_us, most_columns=config.summaries)
 
 
 def _model(

@@ -40,6 +40,8 @@ def closing_times(task: Task, labels: TaskTable, snapshot: Snapshot) -> clock.Ti
     nodes = [node for node in walk(task.target) if isinstance(node, Aggregate | ColumnRef | RowRef)]
     read = {(node.table, node.column) for node in nodes if isinstance(node, ColumnRef)} | task.label_columns
     read |= {(relation.child, name) for node in nodes for relation in node.relations for name in relation.key}
+    if task.sql is not None:  # which of all columns it reads is not told
+        read = {(table.name, column.name) for table in snapshot.schema.tables.values() for column in table.columns}
     late = {cell for cell in read if snapshot.schema[cell[0]].told_by(snapshot.schema[cell[0]][cell[1]])}
     if late - task.label_columns:
         return np.full(len(labels), clock.NEVER)

@@ -1,12 +1,12 @@
 """What each seed's past adds up to, as inputs of a model: the columns of :mod:`rdl.aggregates`, standardised.
 
 A graph network that samples some of a row's children cannot count the others, and learns slowly to compare a month with
-a year. The same window aggregates that LightGBM is given stand beside what it reads from the graph.
+a year. The window aggregates that LightGBM is given, but for earlier labels, stand beside what it reads from the graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from rdl import streams
 from rdl.aggregates import window_features
 from rdl.columns import standardise
-from rdl.query.task import Task, TaskTable
+from rdl.query.task import Task
 from rdl.sampler import Seeds
 from rdl.snapshot import Snapshot
 
@@ -33,7 +33,8 @@ Columns = Mapping[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class SummaryStatistics:
-    """Where the columns of the training seeds' summaries lie: fitted once, kept with a run.
+    """Where the columns of the training seeds' summaries lie: fitted once, kept with a run. (What the columns are made
+    of, as which categories are the most frequent, is read from the rows known at the cut of the database asked.)
 
     ``fitted_at_us`` is the training cut at which vocabularies and scales of the cells were fitted. Of each column in
     ``names`` there is the median and the scale (the standard deviation of a normal distribution with its quartiles);
@@ -95,20 +96,18 @@ class Summaries:
         self,
         task: Task,
         snapshot: Snapshot,
-        labels: Callable[[], TaskTable | None],
         *,
         fitted_at_us: int,
         most_columns: int,
     ) -> None:
-        """``labels`` gives the table whose closed labels are a part of the past; None: there are none to read."""
-        self.task, self.snapshot, self.labels = task, snapshot, labels
-        self.fitted_at_us, self.most_columns = fitted_at_us, most_columns
+        """Vocabularies and scales of the cells are those of the snapshot's rows that were known at ``fitted_at_us``."""
+        self.task, self.snapshot, self.fitted_at_us, self.most_columns = task, snapshot, fitted_at_us, most_columns
         self._last: tuple[Seeds, Columns] | None = None
 
     def columns(self, seeds: Seeds) -> Columns:
         """Numeric columns float32 ``[S]`` by name, NaN where unknown: the shallow and simple ones first, at most as
-        many as wanted. What a later row, cell or label says is in none of them. The last answer is kept: statistics
-        are fitted on what is trained on next."""
+        many as wanted. What a later row or cell says is in none of them. The last answer is kept: statistics are
+        fitted on what is trained on next."""
         if not self.most_columns:
             return {}
         if self._last is not None and _same(self._last[0], seeds):
@@ -131,7 +130,6 @@ class Summaries:
             self.snapshot,
             streams.Seeds(rows, time, cut),
             fitted_at_us=self.fitted_at_us,
-            labels=self.labels(),
             most_columns=self.most_columns,
         )
 

@@ -124,8 +124,8 @@ def fit(
     features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}
     sampler = inputs.sampler.to(fabric.device)
     train = inputs.table.of("train").thinned(MAX_TRAINING_SEEDS)
-    validation = _Validation.of(train, inputs, config)
     batches = _Batches(train, inputs, config, fabric.device)
+    validation = _Validation.of(train, inputs, config)
     progress = Progress(total_steps=batches.total_steps, identity=identity)
     state = _State(model, average, optimizer)
     if resume and partial is not None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from rdl import labels
 from rdl.clock import US_PER_DAY
 from rdl.query import read_task
 from rdl.query.task import Task
@@ -49,8 +48,7 @@ def asked(snapshot: Snapshot) -> tuple[Task, Seeds]:
 
 def summed(snapshot: Snapshot) -> dict[str, np.ndarray]:
     task, seeds = asked(snapshot)
-    table = labels.build(task, snapshot)
-    summaries = Summaries(task, snapshot, lambda: table, fitted_at_us=8 * US_PER_DAY, most_columns=60)
+    summaries = Summaries(task, snapshot, fitted_at_us=8 * US_PER_DAY, most_columns=60)
     return dict(summaries.columns(seeds))
 
 
@@ -69,7 +67,6 @@ def test_another_future_changes_nothing(tmp_path: Path) -> None:
     assert len(one) > 20
     for name, values in one.items():
         assert np.array_equal(values, two[name], equal_nan=True), name
-    assert any("label" in name for name in one), "labels whose windows had closed are a part of the past"
 
 
 def _joined(*tables):  # type: ignore[no-untyped-def]
@@ -82,7 +79,7 @@ def _joined(*tables):  # type: ignore[no-untyped-def]
 def test_none_and_few_seeds(tmp_path: Path, count: int) -> None:
     snapshot = shop(np.random.default_rng(0), users=6, items=4, orders=90, messages=40).snapshot(tmp_path / "s")
     task, seeds = asked(snapshot)
-    summaries = Summaries(task, snapshot, lambda: None, fitted_at_us=8 * US_PER_DAY, most_columns=40)
+    summaries = Summaries(task, snapshot, fitted_at_us=8 * US_PER_DAY, most_columns=40)
     fitted = SummaryStatistics.fit(summaries.columns(seeds), 8 * US_PER_DAY)
     part = seeds.part(0, count)
     assert fitted.tensor(summaries.columns(part), count).shape == (count, fitted.width)
