@@ -17,7 +17,7 @@ from rdl.aggregates import MOST_COLUMNS, window_features
 from rdl.clock import NEVER, US_PER_DAY, Span
 from rdl.extract import micros
 from rdl.query.expressions import Aggregate, ColumnRef
-from rdl.query.task import Kind, Task, TaskTable
+from rdl.query.task import Kind, LabelSql, Task, TaskTable
 from rdl.schema import Table
 from rdl.streams import Seeds, closing_times
 from tests.memory import MemoryReader
@@ -306,6 +306,9 @@ def test_labels_of_late_columns_are_known_when_these_are() -> None:
         # Which rows a window holds is not known when it closes where their keys come later.
         over = replace(window, argument=None, relations=snapshot.schema.relations_from("orders")[:1])
         assert (closing_times(replace(CHURN, target=over), labels, snapshot) < NEVER).all()
+        # Nor where SQL makes the labels, of which columns nobody says.
+        plain = LabelSql("SELECT 1", "5 days", 5 * US_PER_DAY, 1, "id", "date", "y")
+        assert (closing_times(replace(CHURN, sql=plain), labels, snapshot) == NEVER).all()
         late = database(1, late=("user id",)).snapshot(Path(folder) / "late")
         assert (closing_times(replace(CHURN, target=over), labels, late) == NEVER).all()
 
