@@ -25,7 +25,8 @@ class EnsembleHead(nn.Module):
     al., 2025), and a linear map of each beside it.
 
     yₖ(x) = oₖ · ReLU(norm(sₖ ∘ W(rₖ ∘ x) + bₖ)) + aₖ · x + cₖ, with rₖ of random signs at the beginning, so that the
-    members differ. Their mean is steadier than any one of them, at little more than its cost.
+    members differ. Their mean is steadier than any one of them; they have few more weights than one, and take the time
+    of as many.
     """
 
     def __init__(self, channels: int, hidden: int, members: int, *, dropout: float = 0.0) -> None:

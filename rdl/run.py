@@ -74,9 +74,9 @@ class Run:
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us)
         model = _model(task, snapshot, statistics, config, summary.width)
-        run = Run(task, snapshot, lambda: table, config, statistics, objective, model, summary, by)
-        run._summaries = summaries
-        return run
+        return Run(
+            task, snapshot, lambda: table, config, statistics, objective, model, summary, by, _summaries=summaries
+        )
 
     @property
     def table(self) -> TaskTable:
@@ -94,12 +94,8 @@ class Run:
     def summarise(self, seeds: Seeds) -> Tensor:
         """What the past of ``seeds`` adds up to, float32 ``[S, width]``."""
         if self._summaries is None:
-            self._summaries = Summaries(
-                self.task,
-                self.snapshot,
-                fitted_at_us=self.summary.fitted_at_us,
-                most_columns=self.config.summaries,
-            )
+            fitted_at_us, most_columns = self.summary.fitted_at_us, self.config.summaries
+            self._summaries = Summaries(self.task, self.snapshot, fitted_at_us=fitted_at_us, most_columns=most_columns)
         return self.summary.tensor(self._summaries.columns(seeds), len(seeds))
 
     def train(

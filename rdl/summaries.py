@@ -92,14 +92,7 @@ class SummaryStatistics:
 class Summaries:
     """Sums up the past of seeds of one task, as each of them knows it at its cut."""
 
-    def __init__(
-        self,
-        task: Task,
-        snapshot: Snapshot,
-        *,
-        fitted_at_us: int,
-        most_columns: int,
-    ) -> None:
+    def __init__(self, task: Task, snapshot: Snapshot, *, fitted_at_us: int, most_columns: int) -> None:
         """Vocabularies and scales of the cells are those of the snapshot's rows that were known at ``fitted_at_us``."""
         self.task, self.snapshot, self.fitted_at_us, self.most_columns = task, snapshot, fitted_at_us, most_columns
         self._last: tuple[Seeds, Columns] | None = None
