@@ -46,6 +46,7 @@ def window_features(
     fitted_at_us: int,
     labels: TaskTable | None = None,
     most_columns: int = MOST_COLUMNS,
+    stationary: bool = False,
 ) -> pa.Table:
     """One row a seed, in order: int32 columns are category codes (-1: unknown), float32 columns numbers (NaN: unknown).
 
@@ -54,9 +55,10 @@ def window_features(
     than the seed. With ``labels``, earlier labels whose windows had closed at the cut are a stream too, unless the
     task hides them. Vocabularies and scales come from rows visible at ``fitted_at_us``. The columns depend on the
     task, the schema and what was visible at ``fitted_at_us`` alone, so tables of different seeds agree; the shallow
-    and simple ones stand first.
+    and simple ones stand first. With ``stationary``, they are numbers only, and none that grows as time goes by whatever
+    happens: the calendar, totals over all time, and times since the first row of a stream.
     """
-    return _Builder(task, snapshot, seeds, fitted_at_us, labels).build(most_columns)
+    return _Builder(task, snapshot, seeds, fitted_at_us, labels, stationary=stationary).build(most_columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,10 @@ class _Builder:
     """One run of :func:`window_features`."""
 
     def __init__(
-        self, task: Task, snapshot: Snapshot, seeds: Seeds, fitted_at_us: int, labels: TaskTable | None
-    ) -> None:
+        self, task: Task, snapshot: Snapshot, seeds: Seeds, fitted_at_us: int, labels: TaskTable | None,
+        *, stationary: bool = False,
+    ) -> None:  # fmt: skip
+        self.stationary = stationary
         self.task, self.snapshot, self.schema, self.seeds = task, snapshot, snapshot.schema, seeds
         self.cells, self.labels = Cells(task, snapshot, fitted_at_us), labels
         self.walk = Walk(task, snapshot, seeds, labels, self.cells)
@@ -139,7 +143,9 @@ class _Builder:
 
     def read_rows(self) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
         """The calendar at each seed, and the columns of the entity's row and of the rows it refers to."""
-        yield from _calendar(self.seeds)
+        if not self.stationary:
+            yield from _calendar(self.seeds)
+        yield "days since cut", days_between(self.seeds.time, self.seeds.cut)
         entity = Origin("", self.task.entity, self.seeds.rows, 0)
         for origin in (entity, *self.parents):
             there = self.seeds.time if self.task.row_level and origin is entity else self.seeds.cut
@@ -151,7 +157,9 @@ class _Builder:
                     instants = gather(self.cells.instants(origin.table, column.name), rows, clock.NEVER)
                     yield f"{origin.label}{column.name} (days ago)", days_between(self.seeds.time, instants)
                 elif column.stype is Stype.categorical:
-                    yield f"{origin.label}{column.name}", gather(self.cells.codes(origin.table, column), rows, -1)
+                    if not self.stationary:
+                        codes = self.cells.codes(origin.table, column)
+                        yield f"{origin.label}{column.name}", gather(codes, rows, -1)
                 else:
                     yield f"{origin.label}{column.name}", gather(self.cells.numbers(origin.table, column), rows, np.nan)
 
@@ -187,13 +195,18 @@ class _Builder:
     def counted(self, stream: Stream, cost: float) -> Iterator[tuple[float, str, Callable[[Ranges], Floats]]]:
         windows = [frame for frame in self.frames if frame.us is not None]
         timeless = self.schema[stream.table].time is None and not any(map(self.schema.told_by, stream.over))
-        for frame in [ALL] if timeless else [ALL, *windows]:
+        for frame in [ALL] if timeless else self.lasting(*windows):
             yield cost, f"{stream.label} count, {frame.name}", partial(_counted, frame)
         if self.schema[stream.table].valid_until is not None:
             yield cost, f"{stream.label} count, not ended", lambda ranges: self.going_on(stream, ranges)
         if not timeless:
             yield cost, f"{stream.label} days since last", lambda ranges: self.since(stream, ranges.newest())
-            yield cost + 0.5, f"{stream.label} days since first", lambda ranges: self.since(stream, ranges.oldest())
+            if not self.stationary:
+                yield cost + 0.5, f"{stream.label} days since first", lambda ranges: self.since(stream, ranges.oldest())
+
+    def lasting(self, *windows: Frame) -> tuple[Frame, ...]:
+        """The frames of totals: that of all time, which only grows, and ``windows``."""
+        return windows if self.stationary else (ALL, *windows)
 
     def going_on(self, stream: Stream, ranges: Ranges) -> Floats:
         """How many of a stream's rows have not ended by the cut, as :class:`rdl.sampler.Sampler` counts them."""
@@ -232,7 +245,7 @@ class _Builder:
         aggregates = [
             *((extra, "mean", Numbers.mean, frame) for extra, frame in ((1.0, ALL), (1.1, _LAST_5), (1.3, _LAST_20))),
             *((1.5, "mean", Numbers.mean, frame) for frame in windows),
-            *((1.6, "sum", Numbers.total, frame) for frame in (ALL, *windows[-1:])),
+            *((1.6, "sum", Numbers.total, frame) for frame in self.lasting(*windows[-1:])),
             *((2.5, "std", Numbers.spread, frame) for frame in (ALL, _LAST_20)),
             *((2.7, "min", Numbers.smallest, frame) for frame in (ALL, _LAST_20)),
             *((2.7, "max", Numbers.greatest, frame) for frame in (ALL, _LAST_20)),
@@ -252,9 +265,10 @@ class _Builder:
         """Aggregates over a column of codes: the most recent one, how many, and the shares of the most frequent."""
         label = f"{self.streams[number].label}{label}"
         columns: list[tuple[float, str, Callable[[Codes], npt.NDArray[np.generic]]]] = [
-            (cost + 1, f"{label} last", Codes.last),
-            (cost + 1.5, f"{label} distinct", Codes.distinct),
+            (cost + 1.5, f"{label} distinct", Codes.distinct)
         ]
+        if not self.stationary:
+            columns.append((cost + 1, f"{label} last", Codes.last))
         for extra, frame in ((1.8, ALL), (2.0, _LAST_20)):
             for code in range(_TOP):
                 share = partial(lambda code, frame, codes: codes.share(code, frame), code, frame)
@@ -291,7 +305,6 @@ def _calendar(seeds: Seeds) -> Iterator[tuple[str, Floats]]:
     yield "day of year", np.floor(days) - years.astype("datetime64[D]").astype(np.float64)
     yield "day of week", np.mod(np.floor(days) + 3, 7)
     yield "hour", np.mod(days, 1) * 24
-    yield "days since cut", days_between(seeds.time, seeds.cut)
 
 
 def _narrow(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

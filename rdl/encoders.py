@@ -213,3 +213,28 @@ class TableEncoder(nn.Module):
         joined = columns + self.gap(gap_features(gaps_us, known).flatten(1))
         encoded: Tensor = self.body(joined)
         return encoded
+
+
+class SummaryEncoder(nn.Module):
+    """Numbers that sum up a seed's past → ``[S, channels]``: ReLU(norm(W · [x, b₁(x), …, bₙ(x)])), where bₜ is how far
+    each number has got through its t-th bin, from 0 to 1 (piecewise linear encoding; Gorishniy et al., 2022). What lies
+    beyond the bins of training is at their ends there: nothing is extrapolated.
+    """
+
+    def __init__(self, width: int, quantiles: Tensor, channels: int, *, dropout: float = 0.0) -> None:
+        """Of the ``width`` numbers of a seed the first ``len(quantiles)`` are in bins, whose borders are ``quantiles``
+        ``[columns, bins + 1]``."""
+        super().__init__()
+        self.low: Tensor
+        self.size: Tensor
+        self.register_buffer("low", quantiles[:, :-1])
+        self.register_buffer("size", quantiles.diff(dim=1).clamp(min=1e-6))
+        self.mix = nn.Linear(width + self.low.numel(), channels)
+        self.norm, self.dropout = nn.LayerNorm(channels), ByteDropout(dropout)
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """See above; ``summary`` is ``[S, width]``."""
+        numbers = summary[:, : len(self.low)].unsqueeze(-1)
+        bins = ((numbers - self.low) / self.size).clamp(0, 1).flatten(1)
+        encoded: Tensor = torch.relu(self.norm(self.mix(self.dropout(torch.cat([summary, bins], dim=1)))))
+        return encoded

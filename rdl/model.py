@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from rdl.convs import Conv, HeteroSAGE
-from rdl.encoders import Encoder, TableEncoder, gaps
+from rdl.dropout import ByteDropout
+from rdl.encoders import Encoder, SummaryEncoder, TableEncoder, gaps
 from rdl.features import Features, Statistics, seasons
 from rdl.heads import EnsembleHead, Head
 from rdl.sampler import EdgeType, Subgraph
 from rdl.schema import Relation
+from rdl.summaries import SummaryStatistics
+
+#: What a seed's past adds up to is encoded as a vector so wide.
+SUMMARY_CHANNELS = 128
 
 #: So many bits beside a row's number, which has 31, are one number of 64.
 _BITS = 31
@@ -21,13 +26,15 @@ _BITS = 31
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a model is made of: an encoder a table, the layers, and the head, which reads ``channels`` numbers of each
-    seed's graph and what its past adds up to."""
+    """What a model is made of: an encoder a table, the layers, the head, which reads ``channels`` numbers of each
+    seed's graph, and the encoder of what its past adds up to, if it is to read that too."""
 
     encoders: Mapping[str, Encoder]
     convs: Sequence[Conv]
     head: Head
     channels: int
+    summary: SummaryEncoder | None = None
+    dropout: float = 0.0
 
 
 class RelationalModel(nn.Module):
@@ -43,7 +50,8 @@ class RelationalModel(nn.Module):
         # Numbered, never keyed by the user's names, which may clash with attributes of the module.
         self.encoders = nn.ModuleList(parts.encoders.values())  # type: ignore[arg-type]
         self.convs = nn.ModuleList(parts.convs)  # type: ignore[arg-type]
-        self.norm, self.head = nn.LayerNorm(parts.channels), parts.head
+        self.norm, self.dropout = nn.LayerNorm(parts.channels), ByteDropout(parts.dropout)
+        self.summary, self.head = parts.summary, parts.head
         self._masked = {table: tuple(c for t, c in masked if t == table) for table, _ in masked}
 
     def forward(self, features: Mapping[str, Features], subgraph: Subgraph, summary: Tensor | None = None) -> Tensor:
@@ -55,7 +63,10 @@ class RelationalModel(nn.Module):
             nodes = conv(nodes, subgraph, hops=len(self.convs) - 1 - layer)
         last = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
         read = self.norm(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
-        return self.head(read if summary is None else torch.cat([read, summary], dim=1))
+        dropped = self.dropout(read)
+        if self.summary is None or summary is None:
+            return self.head(dropped, read)
+        return self.head(torch.cat([dropped, self.summary(summary)], dim=1), torch.cat([read, summary], dim=1))
 
     def _encode(self, features: Features, table: str, subgraph: Subgraph) -> Tensor:
         """Node vectors of one table: columns once for each distinct row, gaps for each node."""
@@ -88,14 +99,19 @@ def build(
     layers: int,
     dropout: float,
     members: int = 1,
-    summary: int = 0,
+    summary: SummaryStatistics | None = None,
     masked: Collection[tuple[str, str]] = (),
 ) -> RelationalModel:
     """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, and an
-    :class:`EnsembleHead` of ``members``, which reads ``summary`` numbers of each seed beside its graph."""
+    :class:`EnsembleHead` of ``members``, which reads what each seed's past adds up to beside its graph, where there are
+    statistics of that: ``summary``."""
     types = [EdgeType(relation, to_parent) for relation in relations for to_parent in (True, False)]
     encoders = {table: TableEncoder(fitted, channels, dropout=dropout) for table, fitted in statistics.items()}
     convs = [HeteroSAGE(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
-    read = 2 * channels + 6
-    head = EnsembleHead(read + summary, channels, members, dropout=dropout)
-    return RelationalModel(Parts(encoders, convs, head, read), masked)
+    read, sums = 2 * channels + 6, None
+    if summary is not None and summary.width:
+        sums = SummaryEncoder(summary.width, torch.tensor(summary.quantiles), SUMMARY_CHANNELS, dropout=dropout)
+        head = EnsembleHead(read + SUMMARY_CHANNELS, read + summary.width, channels, members, dropout=dropout)
+    else:
+        head = EnsembleHead(read, read, channels, members, dropout=dropout)
+    return RelationalModel(Parts(encoders, convs, head, read, sums, dropout), masked)

@@ -72,8 +72,8 @@ class Run:
         objective = Objective.fit(task.kind, train.target)
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
-        summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us)
-        model = _model(task, snapshot, statistics, config, summary.width)
+        summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us, train.time)
+        model = _model(task, snapshot, statistics, config, summary)
         return Run(
             task, snapshot, lambda: table, config, statistics, objective, model, summary, by, _summaries=summaries
         )
@@ -225,7 +225,7 @@ class Run:
         if any(fitted.texts for fitted in statistics.values()):
             by = _same_embedder(config.text_embedder, by)
         summary = SummaryStatistics.from_json(read_json(folder / "summary.json"))
-        model = _model(task, snapshot, statistics, config, summary.width)
+        model = _model(task, snapshot, statistics, config, summary)
         try:
             model.load_state_dict(read_weights(folder / "model.safetensors"))
         except RuntimeError:
@@ -276,7 +276,7 @@ def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:
 
 
 def _model(
-    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig, summary: int
+    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig, summary: SummaryStatistics
 ) -> RelationalModel:
     torch.manual_seed(config.seed)
     return build(

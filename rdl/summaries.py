@@ -1,7 +1,8 @@
 """What each seed's past adds up to, as inputs of a model: the columns of :mod:`rdl.aggregates`, standardised.
 
 A graph network that samples some of a row's children cannot count the others, and learns slowly to compare a month with
-a year. The window aggregates that LightGBM is given, but for earlier labels, stand beside what it reads from the graph.
+a year. The window aggregates that LightGBM is given, but for earlier labels and for what only grows as time goes by,
+stand beside what it reads from the graph.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ from rdl.snapshot import Snapshot
 
 #: Seeds are summed up in pieces of so many.
 SEEDS_A_PIECE = 100_000
+#: A column drifts where the newest share of the training seeds and the others are distributed this differently.
+NEWEST_SHARE, MOST_DRIFT = 0.2, 0.5
+#: So few known values of a sample are not compared.
+FEWEST_KNOWN = 20
+#: Bins of each column, a multiple of four.
+BINS = 8
 #: The quartiles of a normal distribution lie this many standard deviations apart.
 _QUARTILES = 1.349
 
@@ -37,8 +44,9 @@ class SummaryStatistics:
     of, as which categories are the most frequent, is read from the rows known at the cut of the database asked.)
 
     ``fitted_at_us`` is the training cut at which vocabularies and scales of the cells were fitted. Of each column in
-    ``names`` there is the median and the scale (the standard deviation of a normal distribution with its quartiles);
-    ``gappy`` are the numbers of those that are unknown of some training seeds.
+    ``names`` there is the median and the scale (the standard deviation of a normal distribution with its quartiles), and
+    the quantiles of its standardised values that part them into :data:`BINS` bins of as many seeds each; ``gappy`` are
+    the numbers of those that are unknown of some training seeds.
     """
 
     fitted_at_us: int
@@ -46,6 +54,7 @@ class SummaryStatistics:
     medians: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
     gappy: tuple[int, ...] = ()
+    quantiles: tuple[tuple[float, ...], ...] = ()
 
     @property
     def width(self) -> int:
@@ -53,23 +62,33 @@ class SummaryStatistics:
         return len(self.names) + len(self.gappy)
 
     @staticmethod
-    def fit(columns: Columns, fitted_at_us: int) -> SummaryStatistics:
-        """The statistics of ``columns``; those that do not vary are left out."""
+    def fit(columns: Columns, fitted_at_us: int, time: npt.NDArray[np.int64]) -> SummaryStatistics:
+        """The statistics of ``columns`` of training seeds at ``time`` ``[S]`` µs. Left out are those that do not vary,
+        and those that drift: what they are of the newest fifth of the seeds hardly tells of the seeds to come."""
+        newest = time > np.quantile(time, 1 - NEWEST_SHARE) if len(time) else np.zeros(0, bool)
         names: list[str] = []
         medians: list[float] = []
         scales: list[float] = []
         gappy: list[int] = []
+        quantiles: list[tuple[float, ...]] = []
         for name, values in columns.items():
             known = values[np.isfinite(values)].astype(np.float64)
             if not len(known) or (len(known) == len(values) and (known[0] == known).all()):
                 continue
-            low, median, high = np.quantile(known, [0.25, 0.5, 0.75])
+            if _drift(values[~newest], values[newest]) > MOST_DRIFT:
+                continue
+            levels = np.quantile(known, np.linspace(0, 1, BINS + 1))
+            low, median, high = levels[[BINS // 4, BINS // 2, 3 * BINS // 4]]
+            scale = float((high - low) / _QUARTILES or known.std() or 1.0)
             if len(known) < len(values):
                 gappy.append(len(names))
             names.append(name)
             medians.append(float(median))
-            scales.append(float((high - low) / _QUARTILES or known.std() or 1.0))
-        return SummaryStatistics(fitted_at_us, tuple(names), tuple(medians), tuple(scales), tuple(gappy))
+            scales.append(scale)
+            quantiles.append(tuple(standardise(levels, float(median), scale).tolist()))
+        return SummaryStatistics(
+            fitted_at_us, tuple(names), tuple(medians), tuple(scales), tuple(gappy), tuple(quantiles)
+        )
 
     def tensor(self, columns: Columns, seeds: int) -> Tensor:
         """``columns`` standardised as :func:`rdl.columns.standardise` says, 0 where unknown, then for each of the gappy
@@ -85,8 +104,9 @@ class SummaryStatistics:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> SummaryStatistics:
         """The statistics written as JSON."""
-        lists = (tuple(value[name]) for name in ("names", "medians", "scales", "gappy"))
-        return SummaryStatistics(value["fitted_at_us"], *lists)
+        lists = {name: tuple(value[name]) for name in ("names", "medians", "scales", "gappy")}
+        quantiles = tuple(tuple(levels) for levels in value["quantiles"])
+        return SummaryStatistics(value["fitted_at_us"], **lists, quantiles=quantiles)
 
 
 class Summaries:
@@ -124,8 +144,22 @@ class Summaries:
             streams.Seeds(rows, time, cut),
             fitted_at_us=self.fitted_at_us,
             most_columns=self.most_columns,
+            stationary=True,
         )
 
 
 def _same(one: Seeds, other: Seeds) -> bool:
     return all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("row", "time", "cut"))
+
+
+def _drift(early: npt.NDArray[np.float32], late: npt.NDArray[np.float32]) -> float:
+    """How far two samples lie apart, from 0 to 1: the distance of Kolmogorov and Smirnov of what is known of them, or
+    the difference of how much of them is, where that is next to nothing; 0 of no sample."""
+    if not len(early) or not len(late):
+        return 0.0
+    one, two = (np.sort(values[np.isfinite(values)]) for values in (early, late))
+    if min(len(one), len(two)) < FEWEST_KNOWN:
+        return abs(len(one) / len(early) - len(two) / len(late))
+    places = np.concatenate([one, two])
+    shares = [np.searchsorted(values, places, side="right") / len(values) for values in (one, two)]
+    return float(np.abs(shares[0] - shares[1]).max())

@@ -43,7 +43,7 @@ MAX_TRAINING_SEEDS = 100_000
 RIPE_SHARE = 0.2
 #: The share of training seeds that see an older database in the frozen regime, as its validation and test seeds do; and
 #: of how many ages each of them may see it.
-STALE_SHARE, STALE_VERSIONS = 0.5, 4
+STALE_SHARE, STALE_VERSIONS = 0.9, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +225,14 @@ class _Batches:
 
     def _cuts(self, val: TaskTable, config: TrainConfig) -> Tensor:
         """The cuts under which each seed is seen, int64 ``[versions, S]``, its own first. In the frozen regime the
-        newest visible row of a validation seed is older than the seed by up to some time: train on such ages too."""
+        newest visible row of a validation seed is older than the seed by some time: train on such ages too."""
         cuts = [self.seeds.cut]
         if config.regime is Regime.frozen and len(val):
-            most = int((val.time - val.cuts(config.regime)).max())
-            for number in range(STALE_VERSIONS if most else 0):
+            ages = torch.from_numpy(val.time - val.cuts(config.regime))
+            for number in range(STALE_VERSIONS if ages.any() else 0):
                 generator = torch.Generator().manual_seed(_mixed(self.seed, number) + 2)
-                share = torch.rand(len(self.target), generator=generator, dtype=torch.float64)
-                cuts.append(self.seeds.cut - (share * most).long())
+                drawn = torch.randint(0, len(ages), (len(self.target),), generator=generator)
+                cuts.append(self.seeds.cut - ages[drawn])
         return torch.stack(cuts)
 
     def __getitem__(self, step: int) -> tuple[Seeds, Tensor, Tensor | None]:
