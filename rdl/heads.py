@@ -15,8 +15,8 @@ class Head(Protocol):
     """The last part of a model."""
 
     def __call__(self, seeds: Tensor) -> Tensor:
-        """Seed vectors ``[S, channels]`` → the outputs of its members ``[S, members]``: each is trained on its own, and
-        their mean is the prediction."""
+        """Seed vectors ``[S, channels]`` → the outputs of its members ``[S, members, outputs]``: each is trained on its
+        own, and their mean is the prediction."""
         ...
 
 
@@ -24,21 +24,21 @@ class EnsembleHead(nn.Module):
     """Perceptrons that share their weights but for scales of each member's inputs and hidden units (TabM, Gorishniy et
     al., 2025), and a linear map of each beside it.
 
-    yₖ(x) = oₖ · ReLU(norm(sₖ ∘ W(rₖ ∘ x) + bₖ)) + aₖ · x + cₖ, with rₖ of random signs at the beginning, so that the
+    yₖ(x) = Oₖ ReLU(norm(sₖ ∘ W(rₖ ∘ x) + bₖ)) + Aₖ x + cₖ, with rₖ of random signs at the beginning, so that the
     members differ. Their mean is steadier than any one of them; they have few more weights than one, and take the time
     of as many.
     """
 
-    def __init__(self, channels: int, hidden: int, members: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, hidden: int, members: int, outputs: int = 1, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.input_scale = nn.Parameter(torch.randint(0, 2, (members, channels)) * 2.0 - 1)
         self.weight = nn.Parameter(_uniform(channels, hidden, fan_in=channels))
         self.hidden_scale = nn.Parameter(torch.ones(members, hidden))
         self.hidden_bias = nn.Parameter(torch.zeros(members, hidden))
         self.norm = nn.LayerNorm(hidden)
-        self.output = nn.Parameter(_uniform(members, hidden, fan_in=hidden))
-        self.linear = nn.Parameter(_uniform(members, channels, fan_in=channels))
-        self.bias = nn.Parameter(torch.zeros(members))
+        self.output = nn.Parameter(_uniform(members, outputs, hidden, fan_in=hidden))
+        self.linear = nn.Parameter(_uniform(members, outputs, channels, fan_in=channels))
+        self.bias = nn.Parameter(torch.zeros(members, outputs))
         self.dropout = ByteDropout(dropout)
 
     def forward(self, seeds: Tensor) -> Tensor:
@@ -47,7 +47,8 @@ class EnsembleHead(nn.Module):
         each = self.dropout(seeds.unsqueeze(1).expand(-1, members, -1).contiguous()) * self.input_scale
         hidden = (each @ self.weight) * self.hidden_scale + self.hidden_bias
         hidden = self.dropout(torch.relu(self.norm(hidden)))
-        outputs: Tensor = (hidden * self.output).sum(-1) + seeds @ self.linear.T + self.bias
+        direct = (seeds @ self.linear.flatten(0, 1).T).unflatten(1, self.bias.shape)
+        outputs: Tensor = torch.einsum("smh,moh->smo", hidden, self.output) + direct + self.bias
         return outputs
 
 
