@@ -37,7 +37,7 @@ class Loss(StrEnum):
 
 
 class ClassWeights(StrEnum):
-    """What a label of a rare class counts in training: as any other, or so much more that all classes weigh the same."""
+    """What a label of a rare class counts in training: as any other, or so much more that all weigh the same."""
 
     none = "none"
     balanced = "balanced"
