@@ -1,8 +1,9 @@
 """Prediction intervals that hold what they say: quantiles moved by what validation shows of them.
 
 Conformalised quantile regression (Romano, Patterson and Candès, 2019): a validation label y lies E = max(low - y,
-y - high) outside of the interval from the quantile q to 1 - q. Both ends are moved out by the (1 - 2q)(1 + 1/n) quantile
-of E, or in where it is negative. A new label drawn as those of validation were lies inside with probability 1 - 2q.
+y - high) outside of the interval from the quantile q to 1 - q. Both ends are moved out by the (1 - 2q)(1 + 1/n)
+quantile of E, or in where it is negative. A new label that is drawn as those of validation were lies inside with
+probability 1 - 2q.
 """
 
 from __future__ import annotations

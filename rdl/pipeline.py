@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from rdl import infer, labels, schema_file
 from rdl.clock import to_us
-from rdl.config import Regime, TrainConfig
+from rdl.config import TrainConfig
 from rdl.database import open_reader
 from rdl.database.converted import ConvertedReader, formats_of, with_formats
 from rdl.database.reader import IfExists, Reader
@@ -214,12 +214,12 @@ class BoundTask:
         ).to_pandas()
         return frame
 
-    def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
-        """The baselines' metrics by name and split."""
+    def baselines(self, **settings: Any) -> dict[str, Figures]:
+        """The baselines' metrics by name and split; ``settings`` as in :meth:`fit`."""
         from rdl.run import baseline_figures
 
         labels.refuse_untrained(self.definition)
-        config = TrainConfig.of({"regime": regime, "seed": seed})
+        config = TrainConfig.of(settings)
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
 
     def loaders(self, **options: Any) -> dict[str, HeteroLoader]:

@@ -40,8 +40,11 @@ _NAMES = {
 _PARTS = {"mae_": "MAE, timeframe", "coverage_": "share inside, of %", "width_": "mean width, of %"}
 _LESS_IS_BETTER = ("log_loss", "brier", "mae", "rmse", "nmae", "pinball", "width_")
 #: The settings that ``rdl train`` takes; with any other than its default, Python is shown.
-_OPTIONS = {"regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
-            "device": "--device", "time_budget_min": "--time-budget"}  # fmt: skip
+_OPTIONS = {
+    "regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
+    "loss": "--loss", "quantiles": "--quantiles", "class_weights": "--class-weights", "device": "--device",
+    "time_budget_min": "--time-budget",
+}  # fmt: skip
 #: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
 LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
 
@@ -273,7 +276,8 @@ def _again(run: Run, url: str) -> Iterator[Html]:
         words = ["rdl", "train", run.task.source.strip(), "--db", redact(url), "--out", "run"]
         for name, option in _OPTIONS.items():
             if name in changed or name in ("regime", "seed"):
-                words += [option, str(getattr(config, name))]
+                value = getattr(config, name)
+                words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
         yield element("pre", shlex.join(words))
     else:
         values = {name: getattr(config, name) for name in dict.fromkeys(["seed", *changed])}

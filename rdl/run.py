@@ -313,11 +313,16 @@ def _model(
 
 
 def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> dict[str, Figures]:
-    """The metrics of every baseline by name and split, under the config's regime."""
+    """The metrics of every baseline by name and split, under the config's regime.
+
+    Raises ConfigError for a setting that says nothing of this kind of task.
+    """
+    train = table.of(Split.train)
+    levels = Objective.fit(task.kind, train, config).quantiles
     fitted = fit_baselines(
-        task, snapshot, table, regime=config.regime, seed=config.seed, loss=config.loss, quantiles=config.quantiles
+        task, snapshot, table, regime=config.regime, seed=config.seed, loss=config.loss, quantiles=levels
     )
-    train, val, levels = table.of(Split.train).dense(), table.of(Split.val), config.quantiles
+    val = table.of(Split.val)
     figures: dict[str, Figures] = {}
     for name, baseline in fitted.items():
         predictions = dict(baseline.predictions)
@@ -328,7 +333,7 @@ def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: T
             predictions[Split.val.value] = cross_fitted(levels, val.target, raw)
         figures[name] = {
             split.value: evaluate(
-                task.kind, part.dense(), predictions[split.value], train_target=train, quantiles=levels
+                task.kind, part.dense(), predictions[split.value], train_target=train.dense(), quantiles=levels
             )
             for split in (Split.val, Split.test)
             if len(part := table.of(split))
