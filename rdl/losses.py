@@ -162,16 +162,20 @@ def pinball(error: Tensor, quantiles: Tensor) -> Tensor:
 
 
 def scale_of(labels: npt.NDArray[np.float64]) -> float:
-    """The standard deviation of ``labels`` ``[n]``, but for outliers: those further from the middle nine tenths than
-    these are wide count as if they stood there. Above 0, and finite.
+    """The standard deviation of ``labels`` ``[n]``, but for outliers: those ten times further from the middle half
+    than this is wide count as if they stood there. Where that half is one value, as where most labels are 0, it is the
+    middle nine tenths, then more of them. Above 0, and finite.
 
+    >>> bool(scale_of(np.arange(100.0)) == np.arange(100.0).std())
+    True
     >>> round(scale_of(np.array([*range(99), 1e12])), 1)
-    31.4
+    62.5
     """
-    for tail in (0.05, 0.005, 0.0):
+    for tail in (0.25, 0.05, 0.005, 0.0):
         low, high = np.quantile(labels, [tail, 1 - tail])
         with np.errstate(over="ignore", invalid="ignore"):
-            spread = float(np.std(np.clip(labels, low - (high - low), high + (high - low))))
+            reach = 10 * (high - low)
+            spread = float(np.std(np.clip(labels, low - reach, high + reach)))
         if 0 < spread < np.inf:
             return spread
     return 1.0
