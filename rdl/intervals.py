@@ -3,7 +3,7 @@
 Conformalised quantile regression (Romano, Patterson and Candès, 2019): a validation label y lies E = max(low - y,
 y - high) outside of the interval from the quantile q to 1 - q. Both ends are moved out by the (1 - 2q)(1 + 1/n)
 quantile of E, or in where it is negative. A new label that is drawn as those of validation were lies inside with
-probability 1 - 2q.
+probability 1 - 2q, or more: of labels that are mostly one value, as 0, no interval holds just so many.
 """
 
 from __future__ import annotations

@@ -145,9 +145,10 @@ class Run:
         part, quantiles = self.table.of(split), self.objective.quantiles
         if not len(part):
             return {}
-        predicted = self.predict_split(split)
         if quantiles and Split(split) is Split.val:
             predicted = cross_fitted(quantiles, part.target, self._raw(split))
+        else:
+            predicted = self.predict_split(split)
         train = self.table.of(Split.train).dense()
         return evaluate(self.task.kind, part.dense(), predicted, train_target=train, quantiles=quantiles)
 

@@ -129,6 +129,18 @@ def test_scores_of_classes_and_timeframes_stand_a_line_each(db: Database) -> Non
     assert np.array_equal(found[[1, 2, 3]], run.run.predict_split("test"))
 
 
+def test_lines_of_timeframes_go_back_into_the_database(hostile: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(hostile.read_bytes())
+    db = rdl.connect(f"duckdb:///{copy}")
+    for asked, name in (("forecast", "timeframe"), ("multilabel", "class")):
+        found = db.task(QUESTIONS[asked]).fit(baselines=False, **FAST).predict_arrow()
+        assert db.write(asked, found, entity="users") == 30
+        with duckdb.connect(str(copy), read_only=True) as connection:
+            again = connection.sql(f'SELECT * FROM {asked} ORDER BY time, id, "{name}"').to_arrow_table()
+        assert again.to_pydict() == found.sort_by([(n, "ascending") for n in ("time", "id", name)]).to_pydict()
+
+
 def test_outliers_leave_the_others_well_predicted(db: Database) -> None:
     """Of a tenth of the labels 1e12 is a part; what users usually spend is told in its own order of size."""
     run = db.task(QUESTIONS["regression"]).fit(baselines=False, **FAST)
