@@ -66,11 +66,12 @@ class Run:
     @staticmethod
     def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig, by: Embedder | None = None) -> Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
-        text embedder where it is not the one that the config names."""
-        by = by or embedder(config.text_embedder)
-        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
+        text embedder where it is not the one that the config names. Raises ConfigError for a setting that says nothing
+        of this kind of task."""
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train, config)
+        by = by or embedder(config.text_embedder)
+        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us)
