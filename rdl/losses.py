@@ -40,8 +40,9 @@ class Objective:
 
     A number is in units of ``scale`` around ``center`` and clamped to ``[low, high]``. ``weights`` are what a label of
     each class (binary: of the negative, then the positive one) counts in training; their logarithms are taken off the
-    logits again, so that probabilities are those of the classes as they are. All of it is fitted on training labels
-    only, but for ``shifts``, which are on validation (:mod:`rdl.intervals`).
+    logits again, so that probabilities are those of the classes as they are. ``starts`` are added to the logits of
+    classes: their shares in training, so that a model need not learn first which ones are rare. All of it is fitted on
+    training labels only, but for ``shifts``, which are on validation (:mod:`rdl.intervals`).
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Objective:
     quantiles: tuple[float, ...] = ()
     shifts: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
+    starts: tuple[float, ...] = ()
     classes: tuple[Value, ...] = ()
 
     @staticmethod
@@ -66,14 +68,18 @@ class Objective:
         config = config or TrainConfig()
         _check(kind, train, config)
         if kind is Kind.multilabel:
-            return Objective(kind, len(train.classes), classes=train.classes)
+            share = (train.dense().sum(axis=0, dtype=np.float64) + 0.5) / (len(train) + 1)
+            starts = tuple(np.log(share / (1 - share)).tolist())
+            return Objective(kind, len(train.classes), starts=starts, classes=train.classes)
         if kind in (Kind.binary, Kind.multiclass):
             outputs = max(1, len(train.classes))
-            weights: tuple[float, ...] = ()
-            if config.class_weights == ClassWeights.balanced:
-                counts = np.maximum(np.bincount(train.target.astype(np.int64), minlength=max(2, outputs)), 1)
-                weights = tuple((counts.sum() / len(counts) / counts).tolist())
-            return Objective(kind, outputs, weights=weights, classes=train.classes)
+            counts = np.maximum(np.bincount(train.target.astype(np.int64), minlength=max(2, outputs)), 1)
+            balanced = config.class_weights == ClassWeights.balanced
+            weights = counts.sum() / len(counts) / counts if balanced else np.ones(len(counts))
+            starts = tuple(np.log(counts * weights / counts.sum()).tolist()) if kind is Kind.multiclass else ()
+            return Objective(
+                kind, outputs, weights=tuple(weights.tolist()) if balanced else (), starts=starts, classes=train.classes
+            )
         known = train.target[np.isfinite(train.target)]
         low, center, high = np.quantile(known, [0.005, 0.5, 0.995]).tolist()
         outputs = train.target.shape[1] if kind is Kind.forecast else max(1, len(config.quantiles))
@@ -85,7 +91,7 @@ class Objective:
     def from_json(value: Mapping[str, Any]) -> Objective:
         """The objective whose fields were written as JSON, infinities as null."""
         ends = {name: end if value[name] is None else value[name] for name, end in (("low", -np.inf), ("high", np.inf))}
-        lists = {name: tuple(value[name]) for name in ("quantiles", "shifts", "weights", "classes")}
+        lists = {name: tuple(value[name]) for name in ("quantiles", "shifts", "weights", "starts", "classes")}
         known = {field.name: value[field.name] for field in fields(Objective)}
         return Objective(**{**known, **ends, **lists, "kind": Kind(value["kind"]), "distance": Loss(value["distance"])})
 
@@ -117,6 +123,7 @@ class Objective:
         """The mean loss of the members' outputs ``[S, members, outputs]`` for encoded labels, a scalar: that of each
         member, not of their mean."""
         weights = torch.tensor(self.weights, device=output.device) if self.weights else None
+        output = output + torch.tensor(self.starts, device=output.device) if self.starts else output
         if self.kind is Kind.multiclass:
             each = target.unsqueeze(1).expand(output.shape[:2])
             lost = functional.cross_entropy(output.transpose(1, 2), each, reduction="none")
@@ -139,6 +146,8 @@ class Objective:
         (binary) or ``[S, classes]``, or numbers in the label's own units ``[S]``, ``[S, timeframes]`` (forecast) or
         ``[S, quantiles]``, ascending."""
         output = output.double().mean(dim=1)
+        if self.starts:
+            output = output + torch.tensor(self.starts, dtype=torch.float64, device=output.device)
         logs = torch.tensor(self.weights, dtype=torch.float64, device=output.device).log()
         if self.kind is Kind.binary:
             return torch.sigmoid(output[:, 0] - (logs[1] - logs[0] if self.weights else 0))

@@ -64,10 +64,10 @@ def tabulate(
 ) -> tuple[npt.NDArray[np.int64], dict[str, pa.Array]]:
     """Predictions for seeds as the columns of a table, and the seed's number for each of its lines.
 
-    A line a seed: ``score`` (binary: the probability of true), ``prediction`` (regression), beside it the ends of
-    intervals, as ``q10`` and ``q90``, or ``prediction`` and ``probability`` (multiclass: the likeliest class, as it
-    stands in the database). A line a seed and timeframe: ``timeframe`` from 1 on, ``prediction`` (forecast). A line a
-    seed and class: ``class``, and ``score``, the probability that the seed has it (multilabel).
+    A line a seed: ``score`` (binary: the probability of true); ``prediction`` (regression), beside it the ends of
+    intervals, as ``q10`` and ``q90`` (``q2_5`` for 2.5 %); ``prediction`` and ``probability`` (multiclass: the
+    likeliest class, as it stands in the database). A line a seed and timeframe: ``timeframe`` from 1 on, ``prediction``
+    (forecast). A line a seed and class: ``class``, and ``score``, the probability that the seed has it (multilabel).
     """
     lines, kind, width = np.arange(len(predicted)), objective.kind, objective.outputs
     if kind is Kind.binary:

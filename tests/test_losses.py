@@ -55,8 +55,19 @@ def test_balanced_weights_count_each_class_the_same() -> None:
     objective = Objective.fit(Kind.multiclass, table, TrainConfig(class_weights=ClassWeights.balanced))
     assert np.multiply(objective.weights, [6, 3, 1]) == pytest.approx([10 / 3] * 3)
     # Where nothing is told apart, and the classes count the same, all are equally likely: the loss is that of thirds.
+    assert objective.starts == pytest.approx([-np.log(3)] * 3)
     flat = objective.loss(torch.zeros(10, MEMBERS, 3), objective.encode(table))
     assert float(flat) == pytest.approx(np.log(3))
+
+
+def test_a_model_of_classes_starts_from_their_shares() -> None:
+    table = seeds(np.array([0] * 7 + [1] * 2 + [2]), classes=("a", "b", "c"))
+    for weights in ClassWeights:
+        objective = Objective.fit(Kind.multiclass, table, TrainConfig(class_weights=weights))
+        assert objective.prediction(torch.zeros(1, MEMBERS, 3))[0].tolist() == pytest.approx([0.7, 0.2, 0.1])
+    lists = seeds(np.array([0, 0, 1]), classes=("x", "y"), indptr=np.array([0, 1, 3, 3]))
+    objective = Objective.fit(Kind.multilabel, lists)
+    assert objective.prediction(torch.zeros(1, MEMBERS, 2))[0].tolist() == pytest.approx([2.5 / 4, 1.5 / 4])
 
 
 def test_each_of_several_labels_is_learnt() -> None:
