@@ -6,7 +6,7 @@ All are fitted on the training seeds and see, for each seed, exactly what a mode
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rdl import boosting
 from rdl.aggregates import MOST_COLUMNS, window_features
-from rdl.config import Regime
+from rdl.boosting import MOST_FITS, Problem
+from rdl.config import Loss, Regime
+from rdl.earlier import EarlierLabels, history
 from rdl.errors import ConfigError
 from rdl.metrics import headline
 from rdl.query.task import Kind, Split, Task, TaskTable
-from rdl.ranges import Ranges
 from rdl.snapshot import Snapshot
-from rdl.streams import Seeds, closing_times
+from rdl.streams import Seeds
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -38,8 +40,8 @@ SECOND_THREAD = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Predictions by split name (``val``, ``test``) ``[seeds of the split]`` in the task table's order: probabilities
-    for binary tasks. ``detail`` holds what was learnt, as JSON values."""
+    """Predictions by split name (``val``, ``test``) in the task table's order: ``[seeds]`` or ``[seeds, outputs]``, as
+    :func:`rdl.metrics.evaluate` takes them. ``detail`` holds what was learnt, as JSON values."""
 
     name: str
     predictions: Mapping[str, Floats]
@@ -67,21 +69,27 @@ def fit_baselines(
     *,
     regime: Regime | str = Regime.seed_time,
     seed: int = 0,
+    loss: Loss | str = Loss.l1,
+    quantiles: Sequence[float] = (),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Baseline]:
     """The baselines of a task by name: ``global``, ``past label`` and ``LightGBM``; each predicts validation and test.
 
-    Every seed sees rows up to its cut under ``regime``. The same seed gives the same numbers. ``progress`` is told each
-    name before it is fitted. Raises ConfigError for a kind of task without baselines, without training seeds, or where
-    LightGBM cannot be loaded.
+    Where there are more classes or timeframes than :data:`rdl.boosting.MOST_FITS`, LightGBM learns so many of them, and
+    its name says so. Every seed sees rows up to its cut under ``regime``. Numbers are predicted under ``loss``, or
+    their ``quantiles``. The same seed gives the same numbers. ``progress`` is told each name before it is fitted.
+    Raises ConfigError for a kind of task without baselines, without training seeds, or where LightGBM cannot be loaded.
     """
     headline(task.kind)
-    if not np.isfinite(table.of(Split.train).target).any():
+    if not boosting.known(table.of(Split.train)).any():
         raise ConfigError("there are no training seeds to fit baselines on", hint="give the task an earlier SPLIT AT.")
+    constant = boosting.constant(task.kind, table, loss, quantiles)
     fits: dict[str, Callable[[], tuple[Mapping[str, Floats], Mapping[str, object]]]] = {
-        "global": lambda: _fit_global(task, table),
-        "past label": lambda: _fit_past_label(task, snapshot, table, Regime(regime)),
-        "LightGBM": lambda: _LightGbm(task, snapshot, table, Regime(regime), seed).fit(),
+        "global": lambda: _fit_global(table, constant),
+        "past label": lambda: _fit_past_label(task, snapshot, table, Regime(regime), constant, quantiles),
+        boosting.name(task.kind, table): lambda: _LightGbm(
+            task, snapshot, table, Regime(regime), seed, loss, quantiles
+        ).fit(),
     }
     fitted = {}
     for name, fit in fits.items():
@@ -94,51 +102,67 @@ def fit_baselines(
 
 
 def past_labels(task: Task, snapshot: Snapshot, table: TaskTable, cuts: Rows) -> Floats:
-    """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none.
-
-    A label is known once its window has closed (:func:`rdl.streams.closing_times`): time + horizon ≤ cut. The rows
-    of a row-level task have one label each: there it is that of the newest row of the same parent over the table's
-    first foreign key (the user's last click) that is strictly older than the cut, as both keys are, NaN throughout
-    where the label columns are hidden or the table has no foreign key.
-    """
+    """For each seed of ``table`` its entity's most recent label that was known at ``cuts`` ``[n]`` µs, NaN where none
+    (:class:`rdl.earlier.EarlierLabels`); of a forecast that is the last known timeframe, of a multilabel task the
+    number of the seed whose labels they are."""
+    target = np.arange(len(table)) if table.indptr is not None else table.target.ravel()
+    newest = EarlierLabels(task, snapshot, table).ranges(np.isfinite(target), slice(None), cuts).newest()
     found = np.full(len(table), np.nan)
-    owner = asked = table.entity
-    known = closing_times(task, table, snapshot)
-    if task.row_level:
-        schema = snapshot.schema
-        closed = (*task.label_keys(schema), *task.closed_keys(schema))
-        relations = [relation for relation in schema.relations_from(task.entity) if relation not in closed]
-        if not relations or not task.label_columns or task.label_columns & task.hidden:
-            return found
-        owner, linked = (of(relations[0])[table.entity].astype(np.int64) for of in (snapshot.parent, snapshot.linked))
-        cuts, known = cuts - 1, np.maximum(known, linked)
-        asked = np.where(linked <= cuts, owner, -1)
-    labelled = np.where(np.isfinite(table.target), owner, -1)
-    newest = Ranges(labelled, known, asked, cuts).newest()
-    found[newest >= 0] = table.target[newest[newest >= 0]]
+    found[newest >= 0] = target[newest[newest >= 0]]
     return found
 
 
-def _constant(task: Task, table: TaskTable) -> float:
-    """The share of positives among the training labels, or their median."""
-    target = table.of(Split.train).target
-    return float(np.nanmean(target) if task.kind is Kind.binary else np.nanmedian(target))
-
-
-def _fit_global(task: Task, table: TaskTable) -> tuple[dict[str, Floats], dict[str, object]]:
-    constant = _constant(task, table)
-    predictions = {split.value: np.full(len(table.of(split)), constant) for split in (Split.val, Split.test)}
-    return predictions, {"value": constant}
+def _fit_global(table: TaskTable, constant: float | Floats) -> tuple[dict[str, Floats], dict[str, object]]:
+    shape = np.shape(constant)
+    predictions = {split.value: np.full((len(table.of(split)), *shape), constant) for split in (Split.val, Split.test)}
+    return predictions, {"value": np.asarray(constant).tolist()}
 
 
 def _fit_past_label(
-    task: Task, snapshot: Snapshot, table: TaskTable, regime: Regime
+    task: Task,
+    snapshot: Snapshot,
+    table: TaskTable,
+    regime: Regime,
+    constant: float | Floats,
+    quantiles: Sequence[float],
 ) -> tuple[dict[str, Floats], dict[str, object]]:
     past = past_labels(task, snapshot, table, table.cuts(regime))
-    filled = np.where(np.isnan(past), _constant(task, table), past)
+    filled = _from_past(task.kind, table, past, constant, quantiles)
     parts = {split.value: table.split == number for number, split in ((1, Split.val), (2, Split.test))}
     shares = {name: float((~np.isnan(past[part])).mean()) if part.any() else 0.0 for name, part in parts.items()}
     return {name: filled[part] for name, part in parts.items()}, {"share with a past label": shares}
+
+
+def _from_past(
+    kind: Kind, table: TaskTable, past: Floats, constant: float | Floats, quantiles: Sequence[float]
+) -> Floats:
+    """What a past label says of the next one, ``constant`` where there is none. A binary label and a number are taken
+    as they are. A class comes again as often as it did in training, and is else any; each of several labels comes as
+    often as in training where it was there, or was not. Quantiles lie about a number as in training."""
+    there = ~np.isnan(past)
+    if kind in (Kind.binary, Kind.regression) and not quantiles:
+        return np.where(there, past, constant)
+    found = np.tile(np.asarray(constant), (len(table), 1))
+    train = there & (table.split == 0)
+    if kind is Kind.forecast:
+        found[there] = past[there, None]
+    elif kind is Kind.regression:
+        if train.any():
+            found[there] = past[there, None] + np.quantile((table.target - past)[train], quantiles)
+    elif kind is Kind.multiclass:
+        again = float((table.target == past)[train].mean()) if train.any() else 0.0
+        seen = np.flatnonzero(there & (past >= 0))
+        found[seen] *= 1 - again
+        found[seen, past[seen].astype(np.int64)] += again
+    elif train.any():
+        labels = table.dense()
+        before = labels[past[there].astype(np.int64)]
+        learnt, was = labels[train], labels[past[train].astype(np.int64)]
+        for value in (0.0, 1.0):  # of a class that never was, or always, nothing is told
+            often, many = (learnt * (was == value)).sum(axis=0), (was == value).sum(axis=0)
+            share = np.where(many > 0, often / np.maximum(many, 1), constant)
+            found[there] = np.where(before == value, share, found[there])
+    return found
 
 
 class _LightGbm:
@@ -147,15 +171,23 @@ class _LightGbm:
     Validation does not choose among settings: of a few hundred seeds it would choose by chance.
     """
 
-    def __init__(self, task: Task, snapshot: Snapshot, table: TaskTable, regime: Regime, seed: int) -> None:
+    def __init__(
+        self, task: Task, snapshot: Snapshot, table: TaskTable, regime: Regime, seed: int,
+        loss: Loss | str = Loss.l1, quantiles: Sequence[float] = (),
+    ) -> None:  # fmt: skip
         self.engine = _load_lightgbm()
         self.task, self.snapshot, self.table, self.seed = task, snapshot, table, seed
+        self.problems = boosting.problems(task.kind, table, loss, quantiles)
+        self.otherwise = boosting.constant(task.kind, table, loss, quantiles)
+        # Several trees a round are as much work as more seeds.
+        self.trees = boosting.trees_a_round(self.problems)
         self.cuts = table.cuts(regime)
         self.random = np.random.default_rng(seed)
         self.validation = np.flatnonzero(table.split == 1)
-        train = np.flatnonzero((table.split == 0) & np.isfinite(table.target))
-        if len(train) > MOST_SEEDS:
-            train = np.sort(self.random.choice(train, MOST_SEEDS, replace=False))
+        train = np.flatnonzero((table.split == 0) & boosting.known(table))
+        most = max(MOST_SEEDS // self.trees, MANY_SEEDS)
+        if len(train) > most:
+            train = np.sort(self.random.choice(train, most, replace=False))
         self.train = train
         # How long before its time what a validation seed sees ends: nothing in the seed-time regime. In the frozen one
         # training seeds are seen once more with ages drawn from these, or the trees would rely on fresh rows.
@@ -169,15 +201,17 @@ class _LightGbm:
         if any(setting.aged for setting in settings):
             ages = self.random.choice(self.ages, len(self.train))
             seen["aged"] = self.features(self.train, self.table.time[self.train] - ages)
-        fitted = [(setting, self.booster(setting, seen)) for setting in settings]
+        fitted = [[(setting, self.booster(setting, seen, one)) for setting in settings] for one in self.problems]
         predictions = {
             split.value: self.predict(fitted, np.flatnonzero(self.table.split == number))
             for number, split in ((1, Split.val), (2, Split.test))
         }
-        return predictions, self.detail(fitted, seen["train"][1])
+        return predictions, self.detail([one for several in fitted for one in several], seen["train"][1])
 
     def settings(self) -> list[_Setting]:
         settings = [_Setting(MOST_COLUMNS, 7), _Setting(100, 15), _Setting(60, 15)]
+        if self.trees > 1:
+            settings = [_Setting(MOST_COLUMNS, 15)]
         if len(self.train) > MANY_SEEDS or not len(self.validation):
             settings = [_Setting(MOST_COLUMNS, 31)]
         if (self.ages > 0).any():
@@ -190,47 +224,64 @@ class _LightGbm:
         for start in range(0, max(1, len(which)), SEEDS_A_PIECE):
             part = slice(start, start + SEEDS_A_PIECE)
             seeds = Seeds(self.table.entity[which[part]], self.table.time[which[part]], cuts[part])
+            numbers = self.task.kind in (Kind.binary, Kind.regression)
             columns = window_features(
-                self.task, self.snapshot, seeds, fitted_at_us=self.table.fitted_at_us, labels=self.table
-            )
-            pieces.append(np.column_stack([column.to_numpy().astype(np.float32) for column in columns.columns]))
-        return np.concatenate(pieces), columns.column_names
+                self.task, self.snapshot, seeds, fitted_at_us=self.table.fitted_at_us,
+                labels=self.table if numbers else None,
+            )  # fmt: skip
+            named = {} if numbers else dict(
+                history(self.task, self.snapshot, self.table, which[part], cuts[part], MOST_FITS)
+            )  # fmt: skip
+            named |= dict(zip(columns.column_names, (column.to_numpy() for column in columns.columns), strict=True))
+            pieces.append(np.column_stack([column.astype(np.float32) for column in named.values()]))
+        return np.concatenate(pieces), list(named)
 
-    def booster(self, setting: _Setting, seen: Mapping[str, tuple[Floats32, list[str]]]) -> Any:
-        """LightGBM fitted under a setting, stopped where validation no longer gets better."""
-        inputs, target = seen["train"][0], self.table.target[self.train]
+    def booster(self, setting: _Setting, seen: Mapping[str, tuple[Floats32, list[str]]], problem: Problem) -> Any:
+        """LightGBM fitted under a setting, stopped where validation no longer gets better; None where no training label
+        is known."""
+        inputs, target = seen["train"][0], problem.target[self.train]
         if setting.aged:
             inputs, target = np.concatenate([inputs, seen["aged"][0]]), np.concatenate([target, target])
-        binary = self.task.kind is Kind.binary
+        if not (known := np.isfinite(target)).all():
+            inputs, target = inputs[known], target[known]
+        if not len(target):
+            return None
         parameters = {
-            "objective": "binary" if binary else "l1", "metric": "binary_logloss" if binary else "l1",
             "num_leaves": setting.leaves, "learning_rate": 0.05, "min_data_in_leaf": 40, "lambda_l2": 5.0,
             "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1,
             "seed": self.seed, "deterministic": True, "force_row_wise": True, "verbosity": -1,
             # A second thread costs more than it brings on a small table.
-            "num_threads": 2 if inputs.size > SECOND_THREAD else 1,
+            "num_threads": 2 if inputs.size > SECOND_THREAD else 1, **problem.parameters,
         }  # fmt: skip
         learnt = self.engine.Dataset(inputs[:, : setting.columns], target, params={"verbosity": -1})
-        labelled = np.isfinite(self.table.target[self.validation])
+        labelled = np.isfinite(problem.target[self.validation])
         if not labelled.any():
             return self.engine.train(parameters, learnt, MOST_ROUNDS // 6)
-        target = self.table.target[self.validation[labelled]]
+        target = problem.target[self.validation[labelled]]
         watched = learnt.create_valid(seen["val"][0][labelled, : setting.columns], target)
         stopping = self.engine.early_stopping(PATIENCE, verbose=False)
         return self.engine.train(parameters, learnt, MOST_ROUNDS, valid_sets=[watched], callbacks=[stopping])
 
-    def predict(self, fitted: list[tuple[_Setting, Any]], which: Rows) -> Floats:
+    def predict(self, fitted: list[list[tuple[_Setting, Any]]], which: Rows) -> Floats:
         """The mean prediction for the seeds ``which`` under the regime, a piece at a time."""
-        pieces = [np.zeros(0)]
+        pieces = [np.zeros((0, *np.shape(self.otherwise)))]
         for start in range(0, len(which), SEEDS_A_PIECE):
             part = which[start : start + SEEDS_A_PIECE]
             inputs, _ = self.features(part, self.cuts[part])
-            several = [booster.predict(inputs[:, : setting.columns]) for setting, booster in fitted]
-            pieces.append(np.mean(several, axis=0, dtype=np.float64))
+            several = [self.mean(number, one, inputs) for number, one in enumerate(fitted)]
+            pieces.append(boosting.joined(self.task.kind, several, self.otherwise))
         return np.concatenate(pieces)
+
+    def mean(self, number: int, fitted: list[tuple[_Setting, Any]], inputs: Floats32) -> Floats:
+        """The mean prediction of the settings in one problem."""
+        if any(booster is None for _, booster in fitted):
+            return np.full(len(inputs), np.asarray(self.otherwise)[number])
+        several = [booster.predict(inputs[:, : setting.columns]) for setting, booster in fitted]
+        return np.asarray(np.mean(several, axis=0, dtype=np.float64))
 
     def detail(self, fitted: list[tuple[_Setting, Any]], names: list[str]) -> dict[str, object]:
         """Trees of each setting, and the ten columns that mattered most by their share of the gain."""
+        fitted = [(setting, booster) for setting, booster in fitted if booster is not None]
         gain = np.zeros(len(names))
         for _, booster in fitted:
             part = booster.feature_importance("gain")

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from rdl.page import Html
 from rdl.query.task import SPLITS, TaskTable
@@ -183,6 +184,51 @@ def errors(target: Floats, prediction: Floats) -> Html:
     return _chart(draw)
 
 
+def confusion(names: Sequence[str], shares: Floats) -> Html:
+    """Of each actual class the shares of what is predicted ``[actual, predicted]``, darker where there are more."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(names))
+        for row, column in np.ndindex(shares.shape):
+            share = shares[row, column]
+            axes.add_patch(
+                Rectangle((column - 0.5, row - 0.5), 1, 1, color=BLUE, alpha=0.05 + 0.9 * share, linewidth=0)
+            )
+            axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=INK)
+        short = [_short(name) for name in names]
+        axes.set_xticks(places, short, rotation=30 if len(names) > 4 else 0)
+        axes.set_yticks(places, short)
+        axes.set(title="actual and predicted", xlabel="predicted", ylabel="actual")
+        axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5))
+        axes.grid(visible=False)
+
+    return _chart(draw, 5.0, max(2.7, 1.2 + 0.24 * len(names)))
+
+
+def bars(names: Sequence[str], values: Floats, title: str) -> Html:
+    """A value each name."""
+
+    def draw(axes: Axes) -> None:
+        axes.barh(range(len(names)), values, color=BLUE, alpha=0.6)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.invert_yaxis()
+        axes.set(title=title)
+        axes.grid(axis="y", visible=False)
+
+    return _chart(draw, 5.0, max(2.7, 0.8 + 0.2 * len(names)))
+
+
+def reliability(levels: Floats, shares: Floats) -> Html:
+    """The share of labels that lie below each predicted quantile, against the share that should."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.plot(levels, shares, color=BLUE, marker="o", markersize=4)
+        axes.set(title="quantiles", xlabel="quantile", ylabel="share of labels below", xlim=(0, 1), ylim=(0, 1))
+
+    return _chart(draw)
+
+
 def metric_by_time(time: npt.NDArray[np.int64], value: Floats, name: str) -> Html:
     """A metric at each time µs; a time at which it has no value is left out."""
 
@@ -193,6 +239,11 @@ def metric_by_time(time: npt.NDArray[np.int64], value: Floats, name: str) -> Htm
         _by_date(axes)
 
     return _chart(draw, 10.4, 2.1)
+
+
+def _short(name: str) -> str:
+    """``name``, drawn as it is written (a dollar sign begins no formula), and cut where it is long."""
+    return (name if len(name) <= 16 else f"{name[:15]}…").replace("$", r"\$")
 
 
 def _dates(time: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:

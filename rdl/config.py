@@ -27,6 +27,22 @@ class Sampling(StrEnum):
     uniform = "uniform"
 
 
+class Loss(StrEnum):
+    """What is made small where labels are numbers: absolute errors (the prediction is a median), squared ones (a mean),
+    or Huber's, squared up to one scale of the labels and absolute beyond."""
+
+    l1 = "l1"
+    l2 = "l2"
+    huber = "huber"
+
+
+class ClassWeights(StrEnum):
+    """What a label of a rare class counts in training: as any other, or so much more that all weigh the same."""
+
+    none = "none"
+    balanced = "balanced"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How a model is built and trained."""
@@ -42,6 +58,14 @@ class TrainConfig:
     as many hops and layers of message passing as there are numbers."""
     sampling: Sampling = Sampling.recent
     """Which children these are."""
+    loss: Loss = Loss.l1
+    """What is made small in regression and forecasts."""
+    quantiles: tuple[float, ...] = ()
+    """The quantiles that a regression predicts beside the median, in pairs around it, as (0.1, 0.9): intervals that are
+    calibrated on validation. None by default."""
+    class_weights: ClassWeights = ClassWeights.none
+    """What a label of a rare class counts, in binary and multiclass questions. Probabilities are corrected for it: they
+    are those of the classes as they are."""
     text_embedder: str = "hashing"
     """The name of what turns texts into vectors: ``hashing``, ``model2vec:NAME``, ``sentence-transformers:NAME``, or of
     the model or function that was given."""
@@ -97,6 +121,10 @@ class TrainConfig:
             require_whole(f"the fanout of hop {hop}", children, least=1)
         if self.sampling not in tuple(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
+        for name, choices in (("loss", Loss), ("class_weights", ClassWeights)):
+            if (chosen := getattr(self, name)) not in tuple(choices):
+                raise ConfigError(f"unknown {name} {chosen!r}", hint=f"use {' or '.join(choices)}.")
+        object.__setattr__(self, "quantiles", _paired(self.quantiles))
         for name in ("seed", "summaries"):
             require_whole(name, getattr(self, name), least=0)
         counts = ("channels", "members", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads")
@@ -110,3 +138,22 @@ def require_whole(name: str, value: object, *, least: int) -> None:
     """Raises ConfigError, naming the setting, where ``value`` is no whole number of ``least`` or more."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}: it must be a whole number, {least} or more")
+
+
+def _paired(quantiles: object) -> tuple[float, ...]:
+    """``quantiles`` in ascending order with the median among them; none of none. Raises ConfigError where they are not
+    numbers between 0 and 1, in pairs around one half."""
+    if not isinstance(quantiles, Sequence) or isinstance(quantiles, str):
+        raise ConfigError(f"quantiles are {quantiles!r}", hint="give a list, as (0.1, 0.9).")
+    for value in quantiles:
+        if not isinstance(value, int | float) or not 0 < value < 1:
+            raise ConfigError(f"quantile {value!r}: it must be a number between 0 and 1")
+    found = sorted({round(float(value), 9) for value in (*quantiles, 0.5)}) if quantiles else []
+    alone = [value for value in found if round(1 - value, 9) not in found]
+    if alone:
+        raise ConfigError(
+            f"the quantile {alone[0]:g} stands alone", hint=f"give {1 - alone[0]:g} too: an interval has two ends."
+        )
+    if len(found) == 1:
+        raise ConfigError("the median alone is no interval", hint="give two quantiles beside it, as (0.1, 0.9).")
+    return tuple(found)

@@ -176,7 +176,8 @@ def figures_table(kind: Kind, rows: Mapping[str, Figures], regime: str) -> Table
     from rdl.metrics import headline
 
     main, higher = headline(kind)
-    names = [name for name in next(iter(rows.values())).get("test", {}) if name != main]
+    parts = f"{main}_"  # of one timeframe: there may be many
+    names = [n for n in next(iter(rows.values())).get("test", {}) if n != main and not n.startswith(parts)]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"regime\n{regime}")
     columns = [("val", main), ("test", main), *(("test", name) for name in names)]

@@ -55,8 +55,8 @@ class RelationalModel(nn.Module):
         self._masked = {table: tuple(c for t, c in masked if t == table) for table, _ in masked}
 
     def forward(self, features: Mapping[str, Features], subgraph: Subgraph, summary: Tensor | None = None) -> Tensor:
-        """The outputs of the head's members ``[S, members]``, in the order of the seeds. ``summary`` ``[S, width]`` is
-        what the past of each adds up to (:mod:`rdl.summaries`), where the model was built for one."""
+        """The outputs of the head's members ``[S, members, outputs]``, in the order of the seeds. ``summary``
+        ``[S, width]`` is what the past of each adds up to (:mod:`rdl.summaries`), where the model was built for one."""
         nodes = {table: self._encode(features[table], table, subgraph) for table in subgraph.rows}
         first = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
         for layer, conv in enumerate(self.convs):
@@ -99,19 +99,20 @@ def build(
     layers: int,
     dropout: float,
     members: int = 1,
+    outputs: int = 1,
     summary: SummaryStatistics | None = None,
     masked: Collection[tuple[str, str]] = (),
 ) -> RelationalModel:
     """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, and an
-    :class:`EnsembleHead` of ``members``, which reads what each seed's past adds up to beside its graph, where there are
-    statistics of that: ``summary``."""
+    :class:`EnsembleHead` of ``members`` with ``outputs`` each, which reads what each seed's past adds up to beside its
+    graph, where there are statistics of that: ``summary``."""
     types = [EdgeType(relation, to_parent) for relation in relations for to_parent in (True, False)]
     encoders = {table: TableEncoder(fitted, channels, dropout=dropout) for table, fitted in statistics.items()}
     convs = [HeteroSAGE(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
-    read, sums = 2 * channels + 6, None
+    read = beside = 2 * channels + 6
+    sums, encoded = None, 0
     if summary is not None and summary.width:
         sums = SummaryEncoder(summary.width, torch.tensor(summary.quantiles), SUMMARY_CHANNELS, dropout=dropout)
-        head = EnsembleHead(read + SUMMARY_CHANNELS, read + summary.width, channels, members, dropout=dropout)
-    else:
-        head = EnsembleHead(read, read, channels, members, dropout=dropout)
+        encoded, beside = SUMMARY_CHANNELS, read + summary.width
+    head = EnsembleHead(read + encoded, beside, channels, members, outputs, dropout=dropout)
     return RelationalModel(Parts(encoders, convs, head, read, sums, dropout), masked)

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from rdl import infer, labels, schema_file
 from rdl.clock import to_us
-from rdl.config import Regime, TrainConfig
+from rdl.config import TrainConfig
 from rdl.database import open_reader
 from rdl.database.converted import ConvertedReader, formats_of, with_formats
 from rdl.database.reader import IfExists, Reader
@@ -36,7 +36,7 @@ from rdl.display import Watcher, watcher
 from rdl.errors import ConfigError, DatabaseError, did_you_mean
 from rdl.folders import NewFolder, read_json
 from rdl.inspection import Inspection, inspect
-from rdl.query import Kind, Split, Task, TaskTable, read_manifest, read_task
+from rdl.query import Split, Task, TaskTable, read_manifest, read_task
 from rdl.schema import Schema
 from rdl.snapshot import Snapshot, load_or_build
 
@@ -214,12 +214,12 @@ class BoundTask:
         ).to_pandas()
         return frame
 
-    def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
-        """The baselines' metrics by name and split."""
+    def baselines(self, **settings: Any) -> dict[str, Figures]:
+        """The baselines' metrics by name and split; ``settings`` as in :meth:`fit`."""
         from rdl.run import baseline_figures
 
         labels.refuse_untrained(self.definition)
-        config = TrainConfig.of({"regime": regime, "seed": seed})
+        config = TrainConfig.of(settings)
         return baseline_figures(self.definition, self.db.snapshot, self.labels, config)
 
     def loaders(self, **options: Any) -> dict[str, HeteroLoader]:
@@ -299,7 +299,7 @@ class FittedRun:
         at: object = None,
         entities: Sequence[object] | pa.Table | None = None,
     ) -> pd.DataFrame:
-        """Predictions: the entity's key columns, ``time``, and ``score`` (binary) or ``prediction`` (regression).
+        """Predictions: the entity's key columns, ``time``, and what :func:`rdl.predict.tabulate` says of each kind.
 
         Either for the seeds of ``split``, or for the eligible entities ``at`` a time (default: the newest in the
         data), all of them or those whose keys are given. A row-level question is asked of each row at its own time: of
@@ -317,6 +317,8 @@ class FittedRun:
         entities: Sequence[object] | pa.Table | None = None,
     ) -> pa.Table:
         """As :meth:`predict`, as an Arrow table."""
+        from rdl.predict import tabulate
+
         task, snapshot = self.task.definition, self.task.db.snapshot
         if split is not None and (at is not None or entities is not None):
             raise ConfigError("a split has its own times and entities", hint="give either a split, or at and entities.")
@@ -333,8 +335,8 @@ class FittedRun:
             own = task.row_level and snapshot.schema[task.entity].time is not None
             times = snapshot.time(task.entity)[rows] if own else np.full(len(rows), moment, np.int64)
             values = self.run.predict_at(rows, times)
-        name = "score" if task.kind is Kind.binary else "prediction"
-        return labels.keyed(task, snapshot, rows, times, {name: values})
+        lines, columns = tabulate(self.run.objective, values)
+        return labels.keyed(task, snapshot, rows[lines], times[lines], columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Saves the run as the new folder ``path``. Raises ConfigError where it exists or cannot be written."""

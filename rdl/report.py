@@ -10,11 +10,13 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rdl import charts
+from rdl.answers import drawings, middle, standard_error, unseen
 from rdl.clock import US_PER_DAY, format_time
 from rdl.config import Regime, TrainConfig
 from rdl.errors import redact
@@ -30,12 +32,19 @@ Floats = npt.NDArray[np.float64]
 #: Metrics for people, and those of which less is better.
 _NAMES = {
     "auroc": "AUROC", "average_precision": "average precision", "log_loss": "log loss", "brier": "Brier score",
-    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "nmae": "normalised MAE",
+    "mae": "MAE", "rmse": "RMSE", "r2": "R²", "nmae": "normalised MAE", "macro_f1": "macro F1", "mrr": "MRR",
+    "macro_auroc": "macro AUROC", "macro_average_precision": "macro average precision", "micro_f1": "micro F1",
+    "pinball": "pinball loss",
 }  # fmt: skip
-_LESS_IS_BETTER = {"log_loss", "brier", "mae", "rmse", "nmae"}
+#: Figures of one timeframe or interval, by the beginning of their name; what follows says of which.
+_PARTS = {"mae_": "MAE, timeframe", "coverage_": "share inside, of %", "width_": "mean width, of %"}
+_LESS_IS_BETTER = ("log_loss", "brier", "mae", "rmse", "nmae", "pinball", "width_")
 #: The settings that ``rdl train`` takes; with any other than its default, Python is shown.
-_OPTIONS = {"regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
-            "device": "--device", "time_budget_min": "--time-budget"}  # fmt: skip
+_OPTIONS = {
+    "regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
+    "loss": "--loss", "quantiles": "--quantiles", "class_weights": "--class-weights", "device": "--device",
+    "time_budget_min": "--time-budget",
+}  # fmt: skip
 #: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
 LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
 
@@ -44,8 +53,9 @@ def write_report(run: Run, path: Path, *, url: str) -> None:
     """Writes the page to ``path``. Nothing in it leads elsewhere; no password of ``url`` is in it."""
     test = run.table.of(Split.test)
     predicted = run.predict_split(Split.test) if len(test) else np.zeros(0)
-    known = np.isfinite(test.target)
-    target, prediction, times = test.target[known], predicted[known], test.time[known]
+    target = test.dense()
+    known = np.isfinite(target if target.ndim > 1 else target[:, None]).any(axis=1)
+    target, prediction, times = target[known], predicted[known], test.time[known]
     error = standard_error(run.task.kind, target, prediction)
     parts = [
         *_question(run),
@@ -83,35 +93,15 @@ def verdict(kind: Kind, metrics: Figures, baselines: Mapping[str, Figures]) -> s
     )
 
 
-def standard_error(kind: Kind, target: Floats, prediction: Floats) -> float:
-    """The standard error of the headline metric on rows taken as independent: DeLong's for AUROC, the mean's for MAE;
-    NaN where there is none.
-
-    >>> round(standard_error(Kind.regression, np.array([0.0, 0.0]), np.array([1.0, 3.0])), 4)
-    1.0
-    """
-    if kind is Kind.regression:
-        return float(np.abs(prediction - target).std(ddof=1) / len(target) ** 0.5) if len(target) > 1 else math.nan
-    positive, negative = np.sort(prediction[target == 1]), np.sort(prediction[target == 0])
-    if min(len(positive), len(negative)) < 2:
-        return math.nan
-    above = _share_below(negative, positive)
-    below = 1 - _share_below(positive, negative)
-    return float((above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)) ** 0.5)
-
-
-def _share_below(values: Floats, limits: Floats) -> Floats:
-    """For each of ``limits`` the share of the sorted ``values`` below it; equal ones count half."""
-    below, upto = np.searchsorted(values, limits, "left"), np.searchsorted(values, limits, "right")
-    return np.asarray((below + upto) / (2 * len(values)))
-
-
 def _value(figures: Figures, split: str, name: str) -> float:
     value = figures.get(split, {}).get(name)
     return math.nan if value is None else value
 
 
 def _named(metric: str) -> str:
+    for begin, words in _PARTS.items():
+        if metric.startswith(begin):
+            return f"{words} {metric.removeprefix(begin)}"
     return _NAMES.get(metric, metric)
 
 
@@ -161,15 +151,16 @@ def _quality(run: Run) -> Iterator[Html]:
         for label, figures in rows.items():
             values = {name: _value(figures, split.value, name) for name in names}
             lines.append([label, *(_marked(value, value == best[name]) for name, value in values.items())])
-        arrows = {name: "↓" if name in _LESS_IS_BETTER else "↑" for name in names}
+        arrows = {name: "↓" if name.startswith(_LESS_IS_BETTER) else "↑" for name in names}
+        arrows |= {name: "" for name in names if name.startswith("coverage_")}
         yield element("h3", f"{title}, regime {run.config.regime}")
         yield html_table(["", *(f"{_named(n)} {arrows[n]}" for n in names)], lines, numbers=len(names), first=0)
     yield element("p", f"↑ more is better, ↓ less is better. {_seen(run)}", kind="soft")
 
 
 def _best(values: list[float], name: str) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return (min if name in _LESS_IS_BETTER else max)(known, default=math.nan)
+    known = [value for value in values if not math.isnan(value) and not name.startswith("coverage_")]
+    return (min if name.startswith(_LESS_IS_BETTER) else max)(known, default=math.nan)
 
 
 def _marked(value: float, best: bool) -> Html | str:
@@ -185,33 +176,24 @@ def _seen(run: Run) -> str:
     return f"Regime frozen: nothing newer than {cuts[0]} is seen in validation, nothing newer than {cuts[1]} in test."
 
 
-def _predictions(run: Run, target: Floats, prediction: Floats, times: npt.NDArray[np.int64]) -> Iterator[Html]:
+def _predictions(
+    run: Run, target: npt.NDArray[Any], prediction: Floats, times: npt.NDArray[np.int64]
+) -> Iterator[Html]:
     if len(target) < 2:
         yield element("p", "There are too few labelled seeds to draw.", kind="soft")
         return
-    if run.task.kind is Kind.binary:
-        shown = {
-            charts.calibration(target, prediction): "Ten groups of equal size, with standard errors. On the line, "
-            "a score is a probability.",
-            charts.scores_by_class(target, prediction): "The further apart, the better either class is told.",
-        }
-    else:
-        shown = {
-            charts.predicted_and_actual(
-                target, prediction
-            ): "Stronger: more seeds. On the line, the prediction is right.",
-            charts.errors(target, prediction): f"The mean error is {(prediction - target).mean():+.4g}: right of 0, "
-            "predictions are too high.",
-        }
-    yield _pair(shown)
+    kind, levels = run.task.kind, run.config.quantiles
+    yield _pair(drawings(kind, target, prediction, run.table.classes, levels))
     main, _ = headline(run.task.kind)
     anchors = np.unique(times)
     if len(anchors) >= LEAST_ANCHORS:
         groups = anchors if len(anchors) <= MOST_ANCHORS else _group_starts(times)
         of = np.searchsorted(groups, times, "right") - 1
-        train = run.table.of(Split.train).target
-        kind = run.task.kind
-        values = [evaluate(kind, target[of == n], prediction[of == n], train_target=train)[main] for n in np.unique(of)]
+        train = run.table.of(Split.train).dense()
+        values = [
+            evaluate(kind, target[of == n], prediction[of == n], train_target=train, quantiles=levels)[main]
+            for n in np.unique(of)
+        ]
         caption = (
             "" if groups is anchors else f"In {len(values)} groups of about as many seeds, at the first time of each."
         )
@@ -260,9 +242,10 @@ def _data(run: Run, url: str) -> Iterator[Html]:
     yield element("p", element("code", redact(url)), f": {len(rows):,} tables, {sum(rows.values()):,} rows.")
     if len(run.table):
         yield _figure(charts.seeds_over_time(run.table), "")
-    mean = "share of positives" if run.task.kind is Kind.binary else "mean label"
-    lines = [[split.value, *_split(run.table.of(split))] for split in Split]
-    yield html_table(["", "first time", "last time", "times", "seeds", mean], lines, numbers=3)
+    kind = run.task.kind
+    lines = [[split.value, *_split(kind, run.table.of(split))] for split in Split]
+    yield html_table(["", "first time", "last time", "times", "seeds", middle(kind, run.table)[0]], lines, numbers=3)
+    yield bullets(unseen(run.table))
     yield element("p", _window(run.task), kind="soft")
     hidden = ", ".join(f"{table}.{column}" for table, column in sorted(run.task.hidden))
     yield element("p", f"Never an input: {hidden}.", kind="soft") if hidden else Html()
@@ -271,13 +254,11 @@ def _data(run: Run, url: str) -> Iterator[Html]:
     yield element("details", element("summary", "Tables and relations"), diagram)
 
 
-def _split(part: TaskTable) -> list[str]:
+def _split(kind: Kind, part: TaskTable) -> list[str]:
     if not len(part):
         return ["", "", "0", "0", "–"]
-    known = part.target[np.isfinite(part.target)]
-    mean = f"{known.mean():.4g}" if len(known) else "–"
     first, last = format_time(int(part.time.min())), format_time(int(part.time.max()))
-    return [first, last, f"{len(np.unique(part.time)):,}", f"{len(part):,}", mean]
+    return [first, last, f"{len(np.unique(part.time)):,}", f"{len(part):,}", middle(kind, part)[1]]
 
 
 def _window(task: Task) -> str:
@@ -295,7 +276,8 @@ def _again(run: Run, url: str) -> Iterator[Html]:
         words = ["rdl", "train", run.task.source.strip(), "--db", redact(url), "--out", "run"]
         for name, option in _OPTIONS.items():
             if name in changed or name in ("regime", "seed"):
-                words += [option, str(getattr(config, name))]
+                value = getattr(config, name)
+                words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
         yield element("pre", shlex.join(words))
     else:
         values = {name: getattr(config, name) for name in dict.fromkeys(["seed", *changed])}

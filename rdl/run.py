@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rdl.embedders import HASHING, Embedder, embedder
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
+from rdl.intervals import calibrate, cross_fitted, shifted
 from rdl.losses import Objective
 from rdl.metrics import evaluate
 from rdl.model import RelationalModel, build
@@ -65,15 +66,16 @@ class Run:
     @staticmethod
     def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig, by: Embedder | None = None) -> Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
-        text embedder where it is not the one that the config names."""
+        text embedder where it is not the one that the config names. Raises ConfigError for a setting that says nothing
+        of this kind of task."""
+        train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
+        objective = Objective.fit(task.kind, train, config)
         by = by or embedder(config.text_embedder)
         statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
-        train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
-        objective = Objective.fit(task.kind, train.target)
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us, train.time)
-        model = _model(task, snapshot, statistics, config, summary)
+        model = _model(task, snapshot, statistics, config, objective.outputs, summary)
         return Run(
             task, snapshot, lambda: table, config, statistics, objective, model, summary, by, _summaries=summaries
         )
@@ -105,7 +107,8 @@ class Run:
         resume: bool = False,
         listen: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        """Trains the model; see :func:`rdl.train.fit`."""
+        """Trains the model (:func:`rdl.train.fit`), and calibrates the intervals of a regression with quantiles on
+        validation (:mod:`rdl.intervals`)."""
         started = time.perf_counter()
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
@@ -117,6 +120,9 @@ class Run:
             self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
         )
         self.seconds["training"] = self.progress.seconds
+        if self.objective.quantiles:
+            target, raw = self.table.of(Split.val).target, self._raw(Split.val)
+            self.objective = replace(self.objective, shifts=calibrate(self.objective.quantiles, target, raw))
 
     def _identity(self) -> str:
         """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
@@ -135,37 +141,43 @@ class Run:
             self.seconds["baselines"] = time.perf_counter() - started
 
     def evaluate(self, split: Split | str) -> dict[str, float]:
-        """The metrics of one split under the run's regime; empty where the split has no seeds."""
-        part = self.table.of(split)
+        """The metrics of one split under the run's regime; empty where the split has no seeds. On validation, whose
+        labels intervals are calibrated on, those of intervals are cross-fitted (:mod:`rdl.intervals`)."""
+        part, quantiles = self.table.of(split), self.objective.quantiles
         if not len(part):
             return {}
-        return evaluate(
-            self.task.kind, part.target, self.predict_split(split), train_target=self.table.of(Split.train).target
-        )
+        if quantiles and Split(split) is Split.val:
+            predicted = cross_fitted(quantiles, part.target, self._raw(split))
+        else:
+            predicted = self.predict_split(split)
+        train = self.table.of(Split.train).dense()
+        return evaluate(self.task.kind, part.dense(), predicted, train_target=train, quantiles=quantiles)
 
     def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
         """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
-        seeds = seeds_of(
-            self.table.of(split),
-            self.task.entity,
-            self.config.regime,
-            strictly=self.task.row_level,
-            hidden=_hidden(self.task, self.snapshot),
-        )
-        return self._predict(seeds)
+        return self._predict(self._seeds(split), self.objective)
+
+    def _raw(self, split: Split | str) -> npt.NDArray[np.float64]:
+        """As :meth:`predict_split`, but for the calibration."""
+        return self._predict(self._seeds(split), replace(self.objective, shifts=()))
+
+    def _seeds(self, split: Split | str) -> Seeds:
+        strictly, hidden = self.task.row_level, _hidden(self.task, self.snapshot)
+        part = self.table.of(split)
+        return seeds_of(part, self.task.entity, self.config.regime, strictly=strictly, hidden=hidden)
 
     def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
         time_us = torch.from_numpy(times.copy())
         row, strictly = torch.from_numpy(rows.copy()), self.task.row_level
         seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, _hidden(self.task, self.snapshot))
-        return self._predict(seeds)
+        return self._predict(seeds, self.objective)
 
-    def _predict(self, seeds: Seeds) -> npt.NDArray[np.float64]:
+    def _predict(self, seeds: Seeds, objective: Objective) -> npt.NDArray[np.float64]:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         summary = self.summarise(seeds) if self.summary.width else None
-        return predict(self.model, packed, sampler, seeds, self.objective, summary)
+        return predict(self.model, packed, sampler, seeds, objective, summary)
 
     def save(self, folder: Path, *, source: Mapping[str, Any]) -> None:
         """Writes the run into the existing, empty ``folder``; ``source`` says what it was asked of (no passwords)."""
@@ -225,7 +237,7 @@ class Run:
         if any(fitted.texts for fitted in statistics.values()):
             by = _same_embedder(config.text_embedder, by)
         summary = SummaryStatistics.from_json(read_json(folder / "summary.json"))
-        model = _model(task, snapshot, statistics, config, summary)
+        model = _model(task, snapshot, statistics, config, objective.outputs, summary)
         try:
             model.load_state_dict(read_weights(folder / "model.safetensors"))
         except RuntimeError:
@@ -239,8 +251,13 @@ class Run:
                 for line in csv.DictReader(file)
             ]
         progress = Progress(history=history)
+
+        def numbered() -> TaskTable:
+            """The labels with the class numbers that the model learnt, whatever data have come since."""
+            return labels().numbered_by(objective.classes)
+
         return Run(
-            task, snapshot, labels, config, statistics, objective, model, summary, by or HASHING, progress,
+            task, snapshot, numbered, config, statistics, objective, model, summary, by or HASHING, progress,
             _figures(figures["metrics"]),
             {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"],
         )  # fmt: skip
@@ -276,7 +293,12 @@ def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:
 
 
 def _model(
-    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig, summary: SummaryStatistics
+    task: Task,
+    snapshot: Snapshot,
+    statistics: Mapping[str, Statistics],
+    config: TrainConfig,
+    outputs: int,
+    summary: SummaryStatistics,
 ) -> RelationalModel:
     torch.manual_seed(config.seed)
     return build(
@@ -286,23 +308,39 @@ def _model(
         layers=len(config.fanouts),
         dropout=config.dropout,
         members=config.members,
+        outputs=outputs,
         summary=summary,
         masked=task.label_columns,
     )
 
 
 def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> dict[str, Figures]:
-    """The metrics of every baseline by name and split, under the config's regime."""
-    fitted = fit_baselines(task, snapshot, table, regime=config.regime, seed=config.seed)
-    train = table.of(Split.train).target
-    return {
-        name: {
-            split.value: evaluate(task.kind, table.of(split).target, predictions[split.value], train_target=train)
+    """The metrics of every baseline by name and split, under the config's regime.
+
+    Raises ConfigError for a setting that says nothing of this kind of task.
+    """
+    train = table.of(Split.train)
+    levels = Objective.fit(task.kind, train, config).quantiles
+    fitted = fit_baselines(
+        task, snapshot, table, regime=config.regime, seed=config.seed, loss=config.loss, quantiles=levels
+    )
+    val = table.of(Split.val)
+    figures: dict[str, Figures] = {}
+    for name, baseline in fitted.items():
+        predictions = dict(baseline.predictions)
+        if levels:  # calibrated as the model is
+            raw = predictions[Split.val.value]
+            shifts = calibrate(levels, val.target, raw)
+            predictions[Split.test.value] = shifted(predictions[Split.test.value], shifts)
+            predictions[Split.val.value] = cross_fitted(levels, val.target, raw)
+        figures[name] = {
+            split.value: evaluate(
+                task.kind, part.dense(), predictions[split.value], train_target=train.dense(), quantiles=levels
+            )
             for split in (Split.val, Split.test)
-            if len(table.of(split))
+            if len(part := table.of(split))
         }
-        for name, predictions in fitted.items()
-    }
+    return figures
 
 
 def peak_rss_mb() -> float:

@@ -28,7 +28,7 @@ from rdl.losses import Objective
 from rdl.metrics import evaluate, headline
 from rdl.model import RelationalModel
 from rdl.predict import predict, seeds_of
-from rdl.query.task import Kind, TaskTable
+from rdl.query.task import TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.schema import Relation
 
@@ -186,7 +186,7 @@ class _Validation:
     """The validation seeds that are looked at while a model is trained, and the training labels beside theirs."""
 
     table: TaskTable
-    train_target: npt.NDArray[np.float64]
+    train_target: npt.NDArray[Any]
     seeds: Seeds
     summary: Tensor | None
 
@@ -194,18 +194,20 @@ class _Validation:
     def of(train: TaskTable, inputs: Inputs, config: TrainConfig) -> _Validation:
         table = inputs.table.of("val").thinned(MAX_VALIDATION_SEEDS)
         seeds = seeds_of(table, inputs.entity, config.regime, strictly=inputs.strictly, hidden=inputs.hidden)
-        return _Validation(table, train.target, seeds, inputs.summarise and inputs.summarise(seeds))
+        return _Validation(table, train.dense(), seeds, inputs.summarise and inputs.summarise(seeds))
 
     def judge(
         self, model: torch.nn.Module, inputs: Inputs, features: Mapping[str, Features], sampler: Sampler
     ) -> tuple[float, float]:
-        """The loss in the label's own units and the headline metric; NaN where there are no seeds."""
+        """The figure of the loss in the label's own units and the headline metric; NaN where there are no seeds."""
         if not len(self.table):
             return math.nan, math.nan
         predicted = predict(model, features, sampler, self.seeds, inputs.objective, self.summary)
-        kind = inputs.objective.kind
-        figures = evaluate(kind, self.table.target, predicted, train_target=self.train_target)
-        return figures["log_loss" if kind is Kind.binary else "mae"], figures[headline(kind)[0]]
+        objective, target = inputs.objective, self.table.dense()
+        figures = evaluate(
+            objective.kind, target, predicted, train_target=self.train_target, quantiles=objective.quantiles
+        )
+        return figures[objective.judged_by], figures[headline(objective.kind)[0]]
 
 
 class _Batches:
@@ -213,7 +215,7 @@ class _Batches:
 
     def __init__(self, train: TaskTable, inputs: Inputs, config: TrainConfig, device: torch.device) -> None:
         self.seeds = seeds_of(train, inputs.entity, config.regime, strictly=inputs.strictly, hidden=inputs.hidden)
-        self.target = torch.from_numpy(train.target).float()
+        self.target = inputs.objective.encode(train)
         self.size, self.seed, self.device = min(config.batch_size, len(train)), config.seed, device
         self.per_epoch = max(1, len(train) // self.size)
         passes = config.max_epochs * self.per_epoch

@@ -204,6 +204,33 @@ def test_predictions_go_back_into_the_database(run: Path, shop: Path, tmp_path: 
     assert (some["time"].str.startswith("2024-05-01")).all()
 
 
+def test_classes_and_intervals_go_the_whole_way(shop: Path, tmp_path: Path) -> None:
+    url, short = f"duckdb:///{shop}", ("--time-budget", "0.01")
+    country = "PREDICT users.country FOR EACH users.id"
+    found = parsed("train", country, "--db", url, "--out", tmp_path / "c", "--class-weights", "balanced", *short)
+    assert set(found["metrics"]["test"]) == {"accuracy", "macro_f1", "log_loss", "mrr"}
+    assert parsed("evaluate", tmp_path / "c")["metrics"] == pytest.approx(found["metrics"]["test"], abs=1e-9)
+    assert "--class-weights balanced" in (tmp_path / "c" / "report.html").read_text()
+    parsed("predict", tmp_path / "c", "--split", "test", "--to", "countries")
+    age = "PREDICT users.age FOR EACH users.id"
+    parsed("train", age, "--db", url, "--out", tmp_path / "a", "--quantiles", "0.1,0.9", *short)
+    parsed("predict", tmp_path / "a", "--split", "test", "--to", "ages")
+    assert "--quantiles 0.1,0.5,0.9" in (tmp_path / "a" / "report.html").read_text()
+    with duckdb.connect(str(shop), read_only=True) as connection:
+        said = connection.sql(
+            "SELECT count(*), min(probability) FROM countries WHERE prediction IN (SELECT country FROM users)"
+        )
+        many, least = said.fetchall()[0]
+        ordered = connection.sql("SELECT min(prediction - q10), min(q90 - prediction), count(*) FROM ages").fetchall()[
+            0
+        ]
+    assert [many, ordered[2]] == [parsed("plan", query, "--db", url)["rows"]["test"] for query in (country, age)]
+    assert least > 0
+    assert min(ordered[:2]) >= 0
+    found = parsed("baselines", age, "--db", url, "--quantiles", "0.1,0.9")
+    assert 0 <= found["baselines"]["LightGBM"]["test"]["coverage_80"] <= 1
+
+
 def test_predictions_of_a_split_give_its_figures(run: Path, tmp_path: Path) -> None:
     from sklearn.metrics import roc_auc_score
 
@@ -259,6 +286,13 @@ def test_mistakes_in_a_task_are_placed(shop: Path, run: Path, tmp_path: Path) ->
     assert "recent or uniform" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--sampling", "all")
     assert "hashing" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--text-embedder", "magic")
     assert "no model" in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", "--model", "gpt")
+    for setting, said in (
+        (("--quantiles", "0.1,0.9"), "this is a binary task"), (("--quantiles", "0.1,x"), "no list of numbers"),
+        (("--quantiles", "0.1"), "stands alone"), (("--loss", "l3"), "l1 or l2 or huber"),
+        (("--class-weights", "some"), "none or balanced"),
+    ):  # fmt: skip
+        assert said in refused("train", CHURN, "--db", url, "--out", tmp_path / "run", *setting)
+    assert "this is a binary task" in refused("baselines", CHURN, "--db", url, "--loss", "l2")
     ranking = "PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 5 FOR EACH users.id"
     assert "recommendation" in refused("train", ranking, "--db", url, "--out", tmp_path / "run")
     assert "parquet" in refused("predict", run, "--to", tmp_path / "missing" / "x.parquet")

@@ -47,7 +47,7 @@ def test_outputs_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     model, packed = made(snapshot)
     seeds = seeds_at("users", [0, 1, 2, 3, 4, 5], 12)
     whole = output(snapshot, model, packed, seeds)
-    assert whole.shape == (6, 1)
+    assert whole.shape == (6, 1, 1)
     parts = torch.cat([output(snapshot, model, packed, seeds.part(n, n + 1)) for n in range(6)])
     assert torch.allclose(whole, parts, atol=1e-5)
     assert whole.std() > 0
@@ -194,20 +194,21 @@ def test_gaps_of_unknown_times_are_zero() -> None:
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 5])
-def test_a_head_gives_one_number_a_seed_and_member(seeds: int) -> None:
-    assert EnsembleHead(8, 4, 3)(torch.zeros(seeds, 8)).shape == (seeds, 3)
+def test_a_head_gives_its_outputs_for_each_seed_and_member(seeds: int) -> None:
+    assert EnsembleHead(8, 4, 3)(torch.zeros(seeds, 8)).shape == (seeds, 3, 1)
+    assert EnsembleHead(8, 4, 3, 5)(torch.zeros(seeds, 8)).shape == (seeds, 3, 5)
 
 
 def test_the_members_of_a_head_are_as_its_formula_says_and_differ() -> None:
     torch.manual_seed(0)
-    head, x = EnsembleHead(5, 7, 4).eval(), torch.randn(6, 5)
+    head, x = EnsembleHead(5, 7, 4, 2).eval(), torch.randn(6, 5)
     with torch.no_grad():
         for part in (head.hidden_scale, head.hidden_bias, head.bias):
             part.normal_()
         found = head(x)
         for k in range(4):
             hidden = head.hidden_scale[k] * ((head.input_scale[k] * x) @ head.weight) + head.hidden_bias[k]
-            expected = head.norm(hidden).relu() @ head.output[k] + x @ head.linear[k] + head.bias[k]
+            expected = head.norm(hidden).relu() @ head.output[k].T + x @ head.linear[k].T + head.bias[k]
             assert torch.allclose(found[:, k], expected, atol=1e-5)
     assert found.std(dim=1).min() > 0.01
 

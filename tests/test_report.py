@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl import charts
+from rdl.answers import standard_error
 from rdl.clock import US_PER_DAY, Span, to_us
 from rdl.config import Regime, TrainConfig
 from rdl.metrics import evaluate
 from rdl.page import Html
 from rdl.query.task import SPLITS, Kind, LabelSql, Split, Task, TaskTable
-from rdl.report import standard_error, verdict, write_report
+from rdl.report import verdict, write_report
 from rdl.run import Figures, Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
 from rdl.train import Evaluation, Progress

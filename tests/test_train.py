@@ -169,16 +169,16 @@ def _rest(given: Inputs) -> tuple[object, ...]:
 
 
 def test_regression_is_scaled_and_clamped_by_training_labels_alone() -> None:
-    objective = Objective.fit(Kind.regression, np.arange(1001.0))
-    predicted = objective.prediction(torch.tensor([[-100.0, -90.0], [-1.0, 1.0], [100.0, 90.0]]))
+    none = np.zeros(1001, np.int64)
+    train = TaskTable(none, none, none.astype(np.int8), np.arange(1001.0), 1, 2)
+    objective = Objective.fit(Kind.regression, train)
+    assert objective.scale == np.arange(1001.0).std()
+    predicted = objective.prediction(torch.tensor([[-100.0, -90.0], [-1.0, 1.0], [100.0, 90.0]]).unsqueeze(2))
     assert predicted.tolist() == [5.0, 500.0, 995.0]
-    target = torch.tensor([500.0])
-    assert objective.loss(torch.tensor([[0.0, 0.0]]), target) == 0
+    target = objective.encode(train.take(np.array([500])))
+    assert objective.loss(torch.zeros(1, 2, 1), target) == 0
     # Each member is judged, not their mean.
-    assert objective.loss(torch.tensor([[-1.0, 1.0]]), target) > 0
-    assert Objective.from_json({"kind": "binary", "center": 0.0, "scale": 1.0, "low": None, "high": None}) == Objective(
-        Kind.binary
-    )
+    assert objective.loss(torch.tensor([[[-1.0], [1.0]]]), target) > 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from rdl.clock import US_PER_DAY
 from rdl.config import Regime, TrainConfig
 from rdl.loader import loaders
 from rdl.query import read_task
-from rdl.query.task import Task, TaskTable
+from rdl.query.task import Kind, Task, TaskTable
 from rdl.run import Run
 from rdl.snapshot import Snapshot
 from tests.memory import MemoryReader
@@ -69,7 +69,7 @@ def fitted(task: Task, snapshot: Snapshot, table: TaskTable) -> list[object]:
     train = np.flatnonzero(table.split == 0)
     seeds = Seeds(table.entity[train], table.time[train], table.time[train])
     found: list[object] = [features.fit(snapshot, table.fitted_at_us, task.hidden)]
-    earlier = table if task.kind in labels.TRAINED else None
+    earlier = table if task.kind in (Kind.binary, Kind.regression) else None
     found.append(window_features(task, snapshot, seeds, fitted_at_us=table.fitted_at_us, labels=earlier).to_pydict())
     if task.kind in labels.TRAINED:
         found.append(Run.new(task, snapshot, table, config).statistics)

@@ -12,8 +12,10 @@ import typer
 from rdl.cli.options import (
     Db,
     Json,
+    LossName,
     Override,
     Parameters,
+    Quantiles,
     Quiet,
     Refresh,
     RegimeName,
@@ -26,6 +28,7 @@ from rdl.cli.options import (
     connect,
     load,
     names,
+    numbers,
     parameters,
     print_json,
     say,
@@ -49,6 +52,11 @@ def train(
         str, typer.Option(help="What reads texts: hashing, model2vec:NAME or sentence-transformers:NAME.")
     ] = "hashing",
     seed: Annotated[int, typer.Option(help="The seed of every random number.")] = 0,
+    loss: LossName = "l1",
+    quantiles: Quantiles = None,
+    class_weights: Annotated[
+        str, typer.Option(help="none, or balanced: rare classes count as much as others in training.")
+    ] = "none",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     time_budget: Annotated[float | None, typer.Option(help="Minutes of training, at most.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
@@ -58,6 +66,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Trains a model, keeps the best by validation, and reports it beside the baselines."""
+    from rdl.answers import unseen
     from rdl.display import figures_table, watcher
     from rdl.report import verdict
     from rdl.run import peak_rss_mb
@@ -69,7 +78,7 @@ def train(
         run = bound.fit(
             out=out, resume=resume, watch=watcher(quiet=quiet or as_json),
             regime=regime, sampling=sampling, text_embedder=text_embedder, seed=seed, device=device,
-            time_budget_min=time_budget,
+            time_budget_min=time_budget, loss=loss, quantiles=numbers(quantiles), class_weights=class_weights,
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"Interrupted. Go on with the same command and --resume; {out} was not made.")
@@ -91,6 +100,8 @@ def train(
         say(f"{bound.kind} for each {bound.definition.entity}, regime {regime}")
         say(figures_table(bound.kind, {"model": run.metrics, **run.baselines}, regime))
         say(verdict(bound.kind, run.metrics, run.baselines))
+        for line in unseen(bound.labels):
+            say(line)
         say(f"{run.seconds['total']:.0f} s; {out}/report.html shows more.")
 
 
@@ -167,6 +178,8 @@ def baselines(
     schema: SchemaFile = None,
     regime: RegimeName = "seed-time",
     seed: Annotated[int, typer.Option(help="LightGBM's seed.")] = 0,
+    loss: LossName = "l1",
+    quantiles: Quantiles = None,
     views: Views = None,
     refresh: Refresh = False,
     quiet: Quiet = False,
@@ -176,7 +189,7 @@ def baselines(
     from rdl.display import figures_table
 
     bound = ask(task, db, param, schema, views=views, refresh=refresh, quiet=quiet or as_json)
-    found = bound.baselines(regime=regime, seed=seed)
+    found = bound.baselines(regime=regime, seed=seed, loss=loss, quantiles=numbers(quantiles))
     if as_json:
         print_json({"kind": bound.kind, "regime": regime, "baselines": found})
     else:

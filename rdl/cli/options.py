@@ -35,6 +35,10 @@ Refresh = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on the way.")]
 RegimeName = Annotated[str, typer.Option("--regime", help="seed-time or frozen.")]
+LossName = Annotated[str, typer.Option("--loss", help="What is made small where labels are numbers: l1, l2 or huber.")]
+Quantiles = Annotated[
+    str | None, typer.Option(help="Quantiles that a regression predicts too, in pairs: 0.1,0.9 is an interval.")
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as made by rdl train.")]
 Parameters = Annotated[
     list[str] | None,
@@ -115,6 +119,14 @@ def parameters(given: Sequence[str] | None) -> dict[str, object]:
 def names(text: str | None) -> list[str] | None:
     """The names in a list by comma; None where there is none."""
     return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def numbers(text: str | None) -> tuple[float, ...]:
+    """The numbers in a list by comma; none where there is none. Raises ConfigError."""
+    try:
+        return tuple(float(part) for part in names(text) or ())
+    except ValueError:
+        raise ConfigError(f"{text!r} is no list of numbers", hint="write them by comma: 0.1,0.9.") from None
 
 
 def print_json(value: Any) -> None:

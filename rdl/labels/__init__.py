@@ -22,7 +22,7 @@ __all__ = ["TRAINED", "Labelled", "build", "compute", "keyed", "newest", "refuse
 Rows = npt.NDArray[np.int64]
 
 #: The kinds of task that a model can be trained for today; every kind is labelled and planned.
-TRAINED = (Kind.binary, Kind.regression)
+TRAINED = (Kind.binary, Kind.regression, Kind.multiclass, Kind.multilabel, Kind.forecast)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def refuse_untrained(task: Task) -> None:
     if task.kind not in TRAINED:
         raise refuse(
             f"{task.kind.value} tasks are labelled and planned, but not trained yet", "not-yet",
-            "binary and regression tasks are: compare the target with a value, or aggregate a number.",
+            "all others are: ask whether there will be any, how many, or list what few values there are and CLASSIFY.",
         )  # fmt: skip
 
 

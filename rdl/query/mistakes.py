@@ -380,9 +380,9 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
         Mistake(
             "not-yet", "Tasks of this kind are planned and labelled, but no model is trained for them.",
-            "PREDICT COUNT(orders.*, 0, 7) FORECAST 4 TIMEFRAMES FOR EACH items.id",
-            "forecast tasks are labelled and planned, but not trained yet",
-            "binary and regression tasks are: compare the target with a value, or aggregate a number.",
+            "PREDICT LIST_DISTINCT(orders.item_id, 0, 7) RANK TOP 12 FOR EACH users.id",
+            "recommendation tasks are labelled and planned, but not trained yet",
+            "all others are: ask whether there will be any, how many, or list what few values there are and CLASSIFY.",
         ),
     ),
 }  # fmt: skip

@@ -108,6 +108,30 @@ class TaskTable:
         lengths = np.diff(self.indptr) if self.indptr is not None else 1
         return np.repeat(np.arange(len(self)), lengths)
 
+    def dense(self) -> npt.NDArray[Any]:
+        """The labels as an array of one line a seed: ``target``, or for a target of lists of classes float32
+        ``[seeds, classes]``, 1 where a seed has the class. Values in ``unseen`` stand in no column."""
+        if self.indptr is None:
+            return self.target
+        found, seen = np.zeros((len(self), len(self.classes)), np.float32), self.target >= 0
+        found[self.owners()[seen], self.target[seen]] = 1
+        return found
+
+    def numbered_by(self, classes: tuple[Value, ...]) -> TaskTable:
+        """The same labels with the numbers that they have in ``classes``; all other values are unseen."""
+        if classes == self.classes:
+            return self
+        values = (*self.classes, *self.unseen)
+        number = {value: at for at, value in enumerate(classes)}
+        unseen = tuple(value for value in values if value not in number)
+        number |= {value: -1 - at for at, value in enumerate(unseen)}
+        numbers = [number[value] for value in values]
+        place = np.where(self.target < 0, len(self.classes) - 1 - self.target, self.target)
+        target = np.array(numbers, np.int64)[place] if values else self.target
+        if self.indptr is not None:
+            target = target[np.lexsort((target, self.owners()))]
+        return replace(self, target=target, classes=classes, unseen=unseen)
+
     def thinned(self, most: int) -> TaskTable:
         """At most ``most`` of the seeds, evenly spread over their order (time, then entity)."""
         if len(self) <= most:

@@ -130,9 +130,9 @@ def test_labels_are_shown_as_they_stand_in_the_database() -> None:
 @pytest.mark.parametrize(
     ("query", "trained"),
     [
-        ("PREDICT orders.status FOR EACH orders", False),
+        ("PREDICT orders.status FOR EACH orders", True),
         ("PREDICT orders.item_id RANK TOP 2 FOR EACH orders", False),
-        ("PREDICT SUM(orders.amount, 0, 2) FORECAST 3 TIMEFRAMES FOR EACH users.id", False),
+        ("PREDICT SUM(orders.amount, 0, 2) FORECAST 3 TIMEFRAMES FOR EACH users.id", True),
         ("PREDICT SUM(orders.amount, 0, 2) FOR EACH users.id", True),
         ("PREDICT users.vip FOR EACH users", True),
     ],
