@@ -53,7 +53,7 @@ class TrainConfig:
     """The seed of every random number: the same seed gives the same model."""
     channels: int = 64
     """The width of node vectors."""
-    fanouts: tuple[int, ...] = (64, 4)
+    fanouts: tuple[int, ...] = (24, 4)
     """The children sampled a relation, where a path goes to children for the first time, the second, …;
     as many hops and layers of message passing as there are numbers."""
     sampling: Sampling = Sampling.recent
@@ -81,9 +81,9 @@ class TrainConfig:
     """The peak of AdamW's learning rate, which falls along a cosine."""
     weight_decay: float = 1e-2
     """AdamW's weight decay."""
-    max_epochs: int = 20
+    max_epochs: int = 10
     """Passes over the training seeds."""
-    min_steps: int = 400
+    min_steps: int = 200
     """Training steps, at least: few seeds are passed over more often."""
     max_steps: int = 1_000
     """Training steps, at most: many seeds are passed over less often, or in part."""

@@ -52,7 +52,7 @@ class Aggregate(nn.Module):
         newest = offsets.clamp(max=len(age) - 1)
         parts = [
             embedding_bag(edges[0], source, offsets, mode="sum") / number.clamp(min=1),
-            source[edges[0, newest]] * (number > 0),
+            source.index_select(0, edges[0, newest]) * (number > 0),
             embedding_bag(edges[0], source, offsets, mode="max"),
         ]
         behind = (age - age[newest][edges[1]]).clamp(min=0)
@@ -106,7 +106,9 @@ class HeteroSAGE(nn.Module):
                 messages = aggregate(source, subgraph.age_days[type_.source], edges, degree)
                 updated[type_.target] = updated[type_.target] + weight(messages)
             else:
-                updated[type_.target] = updated[type_.target].index_add(0, edges[1], weight(source[edges[0]]))
+                updated[type_.target] = updated[type_.target].index_add(
+                    0, edges[1], weight(source.index_select(0, edges[0]))
+                )
         return {
             table: kept[table] + self.dropout(torch.relu(self.norms[self._tables[table]](own)))
             for table, own in updated.items()

@@ -19,6 +19,10 @@ from rdl.summaries import SummaryStatistics
 
 #: What a seed's past adds up to is encoded as a vector so wide.
 SUMMARY_CHANNELS = 128
+#: What is read from the graph begins on this scale: it grows where it tells more than what the past adds up to.
+GRAPH_SCALE = 0.1
+#: In training so large a share of seeds sees nothing of the graph, so that neither is learnt on the other's crutches.
+GRAPH_DROPOUT = 0.5
 
 #: So many bits beside a row's number, which has 31, are one number of 64.
 _BITS = 31
@@ -51,6 +55,8 @@ class RelationalModel(nn.Module):
         self.encoders = nn.ModuleList(parts.encoders.values())  # type: ignore[arg-type]
         self.convs = nn.ModuleList(parts.convs)  # type: ignore[arg-type]
         self.norm, self.dropout = nn.LayerNorm(parts.channels), ByteDropout(parts.dropout)
+        if parts.summary is not None:
+            nn.init.constant_(self.norm.weight, GRAPH_SCALE)
         self.summary, self.head = parts.summary, parts.head
         self._masked = {table: tuple(c for t, c in masked if t == table) for table, _ in masked}
 
@@ -63,6 +69,9 @@ class RelationalModel(nn.Module):
             nodes = conv(nodes, subgraph, hops=len(self.convs) - 1 - layer)
         last = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
         read = self.norm(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
+        if self.training and summary is not None:
+            kept = torch.rand(len(read), 1, device=read.device) >= GRAPH_DROPOUT
+            read = read * (kept / (1 - GRAPH_DROPOUT))
         dropped = self.dropout(read)
         if self.summary is None or summary is None:
             return self.head(dropped, read)

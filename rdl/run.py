@@ -24,7 +24,7 @@ from rdl import features
 from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
-from rdl.embedders import HASHING, Embedder, embedder
+from rdl.embedders import HASHING, Embedder, embedder, rows_needed
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
@@ -71,7 +71,9 @@ class Run:
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train, config)
         by = by or embedder(config.text_embedder)
-        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
+        statistics = features.fit(
+            snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels, text_rows=rows_needed(by)
+        )
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us, train.time)

@@ -1,8 +1,8 @@
 """What each seed's past adds up to, as inputs of a model: the columns of :mod:`rdl.aggregates`, standardised.
 
 A graph network that samples some of a row's children cannot count the others, and learns slowly to compare a month with
-a year. The window aggregates that LightGBM is given, but for earlier labels and for what only grows as time goes by,
-stand beside what it reads from the graph.
+a year. The window aggregates that LightGBM is given, but for what only grows as time goes by, stand beside what it reads
+from the graph; earlier labels are among them (:func:`rdl.labels.history`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from rdl import streams
+from rdl import labels, streams
 from rdl.aggregates import window_features
 from rdl.columns import standardise
-from rdl.query.task import Task
+from rdl.query.task import Task, TaskTable
 from rdl.sampler import Seeds
 from rdl.snapshot import Snapshot
 
@@ -116,6 +116,7 @@ class Summaries:
         """Vocabularies and scales of the cells are those of the snapshot's rows that were known at ``fitted_at_us``."""
         self.task, self.snapshot, self.fitted_at_us, self.most_columns = task, snapshot, fitted_at_us, most_columns
         self._last: tuple[Seeds, Columns] | None = None
+        self._labels: tuple[int, TaskTable | None] | None = None
 
     def columns(self, seeds: Seeds) -> Columns:
         """Numeric columns float32 ``[S]`` by name, NaN where unknown: the shallow and simple ones first, at most as
@@ -125,8 +126,10 @@ class Summaries:
             return {}
         if self._last is not None and _same(self._last[0], seeds):
             return self._last[1]
+        earlier = self._history(int(seeds.cut.max())) if len(seeds) else None
         pieces = [
-            self._piece(seeds.part(start, start + SEEDS_A_PIECE)) for start in range(0, len(seeds), SEEDS_A_PIECE)
+            self._piece(seeds.part(start, start + SEEDS_A_PIECE), earlier)
+            for start in range(0, len(seeds), SEEDS_A_PIECE)
         ]
         found = {
             name: np.concatenate([piece[name].to_numpy() for piece in pieces])
@@ -136,13 +139,20 @@ class Summaries:
         self._last = seeds, found
         return found
 
-    def _piece(self, seeds: Seeds) -> pa.Table:
+    def _history(self, until_us: int) -> TaskTable | None:
+        """Earlier labels, of windows closed by ``until_us`` and perhaps of some that closed later."""
+        if self._labels is None or self._labels[0] < until_us:
+            self._labels = until_us, labels.history(self.task, self.snapshot, self.fitted_at_us, until_us)
+        return self._labels[1]
+
+    def _piece(self, seeds: Seeds, earlier: TaskTable | None) -> pa.Table:
         rows, time, cut = (tensor.cpu().numpy() for tensor in (seeds.row, seeds.time, seeds.cut))
         return window_features(
             self.task,
             self.snapshot,
             streams.Seeds(rows, time, cut),
             fitted_at_us=self.fitted_at_us,
+            labels=earlier,
             most_columns=self.most_columns,
             stationary=True,
         )

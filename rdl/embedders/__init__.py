@@ -12,9 +12,17 @@ from rdl.embedders.protocol import Embedder, embed
 from rdl.embedders.stored import Stored
 from rdl.errors import ConfigError
 
-__all__ = ["HASHING", "Embedder", "Encoded", "HashingEmbedder", "Stored", "embed", "embedder"]
+__all__ = ["HASHING", "Embedder", "Encoded", "HashingEmbedder", "Stored", "embed", "embedder", "rows_needed"]
 
 HASHING = HashingEmbedder()
+#: Known texts a channel that a column of hashed words needs.
+HASHED_TEXTS_A_CHANNEL = 20
+
+
+def rows_needed(by: Embedder) -> int:
+    """How many texts a column must have to be an input. The words of few texts, hashed, tell which row it is, as the
+    names of drivers or teams do, and not what it is like; a language model's vectors say that of any."""
+    return HASHED_TEXTS_A_CHANNEL * by.channels if isinstance(by, HashingEmbedder) else 0
 
 
 def embedder(chosen: object, name: str | None = None) -> Embedder:

@@ -33,15 +33,17 @@ def fit(
     hidden: Collection[tuple[str, str]] = (),
     *,
     text_channels: int = HASHING.channels,
+    text_rows: int = 0,
 ) -> dict[str, Statistics]:
     """The statistics of every table, from the cells known at ``cut_us`` and no others: of rows with a time ≤ the cut,
     and of columns known later than their row where that was at the cut. ``text_channels`` is the width of the text
-    embedder's vectors.
+    embedder's vectors; a column of texts with fewer than ``text_rows`` of them known is no input
+    (:func:`rdl.embedders.rows_needed`).
 
     A column in which nothing varies by then is no input, nor is one that only tells the time. Raises SchemaError where
     a column's storage cannot be what its stype says.
     """
-    return {name: _Fit(snapshot, name, cut_us).run(hidden, text_channels) for name in snapshot.schema.tables}
+    return {name: _Fit(snapshot, name, cut_us).run(hidden, text_channels, text_rows) for name in snapshot.schema.tables}
 
 
 class _Fit:
@@ -52,7 +54,7 @@ class _Fit:
         known = int(np.searchsorted(snapshot.time(table), cut_us, side="right"))
         self.rows, self.times = snapshot.arrow(table).slice(0, known), snapshot.time(table)[:known]
 
-    def run(self, hidden: Collection[tuple[str, str]], text_channels: int) -> Statistics:
+    def run(self, hidden: Collection[tuple[str, str]], text_channels: int, text_rows: int) -> Statistics:
         found: dict[Stype, dict[str, object]] = {stype: {} for stype in Stype}
         late: dict[str, tuple[str, ...]] = {}
         for column in self.schema.inputs(self.table.name):
@@ -60,6 +62,8 @@ class _Fit:
                 continue
             told_by = self.table.told_by(column)
             values, times = self.known(column, told_by)
+            if column.stype is Stype.text_embedded and len(values) - values.null_count < text_rows:
+                continue
             fitted = _FITS[column.stype](values, times, told_by is not None)
             if fitted is not None:
                 found[column.stype][column.name] = fitted

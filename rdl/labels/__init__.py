@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rdl.labels.history import history
 from rdl.labels.running import extent, refuse, run
 from rdl.labels.sources import find
 from rdl.labels.targets import encode, known, shown
@@ -17,7 +18,18 @@ from rdl.query.sql import Compiler
 from rdl.query.task import Kind, Split, Task, TaskTable
 from rdl.snapshot import Snapshot
 
-__all__ = ["TRAINED", "Labelled", "build", "compute", "keyed", "newest", "refuse_untrained", "seeds_at", "values"]
+__all__ = [
+    "TRAINED",
+    "Labelled",
+    "build",
+    "compute",
+    "history",
+    "keyed",
+    "newest",
+    "refuse_untrained",
+    "seeds_at",
+    "values",
+]
 
 Rows = npt.NDArray[np.int64]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from rdl import clock
@@ -13,6 +16,8 @@ from rdl.query.scalar import quote, value_sql
 from rdl.query.task import Kind, LabelSql, Task
 from rdl.schema import Dtype
 from rdl.snapshot import Snapshot
+
+Rows = npt.NDArray[np.int64]
 
 
 def from_manifest(task: Task, sql: LabelSql, snapshot: Snapshot) -> Found:
@@ -24,8 +29,8 @@ def from_manifest(task: Task, sql: LabelSql, snapshot: Snapshot) -> Found:
     parts = []
     with connected(snapshot) as connection:
         try:
-            for schema, cut in (("upto test", timeline.test_cut), ("all", None)):
-                _create_views(connection, snapshot, schema, cut)
+            _create_views(connection, snapshot, "upto test", f"TIMESTAMP '{clock.to_datetime(timeline.test_cut)}'")
+            _create_views(connection, snapshot, "all", None)
             connection.execute("SET enable_external_access = false")
             for split, schema in ((timeline.train, "upto test"), (timeline.val, "upto test"), (timeline.test, "all")):
                 connection.register("timestamps", pa.table({"timestamp": pa.array(split, pa.timestamp("us"))}))
@@ -43,6 +48,33 @@ def from_manifest(task: Task, sql: LabelSql, snapshot: Snapshot) -> Found:
         timeline.val_cut, timeline.test_cut, (len(timeline.train), len(timeline.val), len(timeline.test)),
         lost=int((~found).sum()),
     )  # fmt: skip
+
+
+def closed_labels(
+    task: Task, sql: LabelSql, snapshot: Snapshot, anchors: Sequence[int]
+) -> tuple[Rows, Rows, pa.ChunkedArray]:
+    """Entity, time and target at ``anchors``, each anchor's from the rows known at the end of its window alone: what a
+    manifest's SQL reads beyond that is not told."""
+    query = sql.sql.strip().rstrip(";").replace("{timedelta}", sql.timedelta)
+    parts = []
+    with connected(snapshot) as connection:
+        try:
+            connection.execute("SET VARIABLE known_at = TIMESTAMP '1970-01-01'")
+            _create_views(connection, snapshot, "known", "getvariable('known_at')", borrowed=True)
+            connection.execute("SET enable_external_access = false")
+            connection.execute(f"SET schema = {value_sql('#known')}")
+            for anchor in anchors:
+                known_at = clock.to_datetime(anchor + sql.window_us)
+                connection.execute(f"SET VARIABLE known_at = TIMESTAMP '{known_at}'")
+                connection.register("timestamps", pa.table({"timestamp": pa.array([anchor], pa.timestamp("us"))}))
+                connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote('#labels')} AS {query}\n")
+                parts.append(fetch(connection, _rows(task, sql, snapshot, clock.NEVER)))
+        except duckdb.Error as error:
+            raise refuse(f"the manifest's SQL fails: {line(error)}", "manifest") from None
+    entity, time = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
+    target = pa.chunked_array([chunk for part in parts for chunk in part[2].chunks], parts[0][2].type)
+    found = entity >= 0
+    return entity[found], time[found], target.filter(pa.array(found))
 
 
 def _rows(task: Task, sql: LabelSql, snapshot: Snapshot, test_cut: int) -> str:
@@ -83,12 +115,15 @@ def _key(name: str, written: str, snapshot: Snapshot, test_cut: int) -> tuple[st
     return column.name, f" AND {written} < {known}" if numeric else ""
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, schema: str, cut: int | None) -> None:
-    """Views by name of every table's own columns, with the rows whose time is not after ``cut``."""
+def _create_views(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, schema: str, cut: str | None, *, borrowed: bool = False
+) -> None:
+    """Views by name of every table's own columns, with the rows whose time is not after ``cut``, in SQL; of tables that
+    take their time from another, all rows unless ``borrowed``."""
     connection.execute(f"CREATE SCHEMA {quote(f'#{schema}')}")
     for table in snapshot.schema.tables.values():
         columns = ", ".join(quote(column.name) for column in table.columns)
-        timed = cut is not None and table.time is not None and not table.time.through
-        where = f" WHERE \"#time\" <= TIMESTAMP '{clock.to_datetime(cut)}'" if timed and cut is not None else ""
+        timed = table.time is not None and (borrowed or not table.time.through)
+        where = f' WHERE "#time" <= {cut}' if timed and cut is not None else ""
         name = f"{quote(f'#{schema}')}.{quote(table.name)}"
         connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM main.{quote(table.name)}{where}")

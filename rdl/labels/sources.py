@@ -39,7 +39,7 @@ def _from_windows(task: Task, snapshot: Snapshot) -> Found:
             f"no window is covered: {', '.join(tables)} hold data from {clock.format_time(start)} to "
             f"{clock.format_time(end)}, windows reach {task.horizon}", "no-rows", "use a shorter window, or SPLIT AT.",
         )  # fmt: skip
-    sql, loose = (_compile(task, snapshot, timeline.all, loose=loose) for loose in (False, True))
+    sql, loose = (compiled(task, snapshot, timeline.all, loose=loose) for loose in (False, True))
     entity, time, target = run_at(snapshot, loose, task, timeline.all)
     counts = (len(timeline.train), len(timeline.val), len(timeline.test))
     return Found(
@@ -52,7 +52,7 @@ def _from_rows(task: Task, snapshot: Snapshot) -> Found:
     """Labels that stand in the entity's own rows: each at its own time, without times all at the newest one."""
     timed = snapshot.schema[task.entity].time is not None
     newest = extent(snapshot, list(snapshot.schema.tables), anything=True)[1]
-    sql = _compile(task, snapshot, None if timed else (newest,), loose=False)
+    sql = compiled(task, snapshot, None if timed else (newest,), loose=False)
     entity, time, target = run(snapshot, sql)
     untimed = int((snapshot.time(task.entity) == clock.NEVER).sum()) if timed else 0
     warnings = [f"{untimed:,} rows of {task.entity} have no time, so nobody asks about them"] if untimed else []
@@ -79,7 +79,8 @@ def _from_rows(task: Task, snapshot: Snapshot) -> Found:
     return Found(sql, entity, time, target, split, val_cut, test_cut, warnings=warnings)
 
 
-def _compile(task: Task, snapshot: Snapshot, anchors: tuple[int, ...] | None, *, loose: bool) -> str:
+def compiled(task: Task, snapshot: Snapshot, anchors: tuple[int, ...] | None, *, loose: bool) -> str:
+    """The SQL of the task's labels at ``anchors``. Raises QueryError."""
     try:
         return Compiler(task, snapshot.schema, anchors, loose=loose).labels()
     except RdlError as error:

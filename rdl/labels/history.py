@@ -1,0 +1,42 @@
+"""Earlier labels as inputs: those whose windows had closed, each from what was known when its window closed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rdl.labels.manifests import closed_labels
+from rdl.labels.running import extent, run_at
+from rdl.labels.sources import compiled
+from rdl.query.anchors import history_anchors
+from rdl.query.expressions import aggregates
+from rdl.query.task import Kind, Task, TaskTable
+from rdl.snapshot import Snapshot
+
+#: Labels at this many anchors before validation are remembered, at most.
+MOST_ANCHORS = 400
+
+
+def history(task: Task, snapshot: Snapshot, val_cut: int, until_us: int) -> TaskTable | None:
+    """The labels of ``task`` whose windows had closed by ``until_us``, or None where its labels are no numbers or stand
+    in rows.
+
+    Their anchors are whole steps from ``val_cut``, wherever the data end, and each label is computed from the rows known
+    at the end of its window: two databases that hold the same rows until then tell the same. Those whose windows had
+    closed at ``val_cut`` are the split 0, later ones 1. Raises QueryError.
+    """
+    if task.kind not in (Kind.binary, Kind.regression) or task.row_level or task.horizon is None:
+        return None
+    read = {window.table for window in aggregates(task.target, nested=False)}
+    start, _ = extent(snapshot, sorted(read or snapshot.schema.tables), anything=True)
+    anchors = history_anchors(task, val_cut, start, max(until_us, val_cut))[-MOST_ANCHORS:]
+    if not anchors:
+        return None
+    if task.sql is not None:
+        entity, time, target = closed_labels(task, task.sql, snapshot, anchors)
+    else:
+        entity, time, target = run_at(snapshot, compiled(task, snapshot, anchors, loose=True), task, anchors)
+    known = target.cast("float64").to_numpy()
+    kept = np.isfinite(known)
+    open_at_cut = np.array([task.horizon.after(anchor) > val_cut for anchor in anchors])
+    later = open_at_cut[np.searchsorted(np.array(anchors), time[kept])]
+    return TaskTable(entity[kept], time[kept], later.astype(np.int8), known[kept], val_cut, val_cut)
