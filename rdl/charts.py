@@ -20,7 +20,7 @@ from rdl.query.task import SPLITS, TaskTable
 from rdl.windows import CLAUSES, Window, extent
 
 if TYPE_CHECKING:  # a chart of windows needs no torch
-    from rdl.train import Evaluation
+    from rdl.progress import Progress
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,28 +92,39 @@ def windows_around(windows: Sequence[Window]) -> Html:
     return _chart(draw, 10.4, 1.0 + 0.34 * len(windows))
 
 
-def loss_by_step(history: Sequence[Evaluation]) -> Html:
-    """The mean training loss since the evaluation before."""
+def loss_by_step(trained: Sequence[Progress]) -> Html:
+    """The mean training loss since the evaluation before, a line for each model."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([line.step for line in history], [line.train_loss for line in history], color=BLUE)
+        for progress in trained:
+            history = progress.history
+            steps, losses = [line.step for line in history], [line.train_loss for line in history]
+            axes.plot(steps, losses, color=BLUE, alpha=_faint(trained))
         axes.set(title="training loss", xlabel="step")
 
     return _chart(draw)
 
 
-def metric_by_step(history: Sequence[Evaluation], best_step: int, name: str) -> Html:
-    """The metric on validation, with the step whose weights were kept."""
+def metric_by_step(trained: Sequence[Progress], name: str) -> Html:
+    """The metric on validation, a line for each model, with the step whose weights were kept."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([line.step for line in history], [line.val_metric for line in history], color=ORANGE)
-        for line in history:
-            if line.step == best_step and np.isfinite(line.val_metric):
-                axes.axvline(best_step, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
-                axes.plot([best_step], [line.val_metric], "o", color=ORANGE, markersize=6)
+        for progress in trained:
+            history = progress.history
+            steps, values = [line.step for line in history], [line.val_metric for line in history]
+            axes.plot(steps, values, color=ORANGE, alpha=_faint(trained))
+            for line in history:
+                if line.step == progress.best_step and np.isfinite(line.val_metric):
+                    if len(trained) == 1:
+                        axes.axvline(line.step, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+                    axes.plot([line.step], [line.val_metric], "o", color=ORANGE, markersize=6)
         axes.set(title=f"validation {name}", xlabel="step")
 
     return _chart(draw)
+
+
+def _faint(trained: Sequence[Progress]) -> float:
+    return 1.0 if len(trained) == 1 else 0.6
 
 
 def calibration(target: Floats, score: Floats) -> Html:

@@ -25,9 +25,12 @@ from rich.text import Text
 from rdl.query.task import Kind
 
 if TYPE_CHECKING:  # a picture of progress needs no torch
-    from rdl import train
-    from rdl.run import Figures
+    from rdl import progress as training
+    from rdl.blending import Blend
+    from rdl.run import Figures, Run
 
+#: The row of the model and LightGBM together, where figures stand beside each other.
+BLEND = "model + LightGBM"
 #: Everything for people goes to stderr: stdout is for what was asked.
 console = Console(stderr=True)
 
@@ -53,7 +56,7 @@ class Watcher(Protocol):
         """A line that stays."""
         ...
 
-    def step(self, progress: train.Progress) -> None:
+    def step(self, progress: training.Progress) -> None:
         """A training step is done."""
         ...
 
@@ -76,7 +79,7 @@ class Silent:
     def note(self, text: str) -> None:
         """See :class:`Watcher`."""
 
-    def step(self, progress: train.Progress) -> None:
+    def step(self, progress: training.Progress) -> None:
         """See :class:`Watcher`."""
 
 
@@ -155,7 +158,7 @@ class Bars:
         """See :class:`Watcher`."""
         self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def step(self, progress: train.Progress) -> None:
+    def step(self, progress: training.Progress) -> None:
         """See :class:`Watcher`."""
         last = progress.history[-1] if progress.history else None
         note = f"loss {last.train_loss:.4f}, on validation {last.val_loss:.4f}, {last.val_metric:.4f}" if last else ""
@@ -189,6 +192,17 @@ def figures_table(kind: Kind, rows: Mapping[str, Figures], regime: str) -> Table
         leads = best is not None and figures.get("test", {}).get(main) == best
         table.add_row(label, *(_figure(figures, *column) for column in columns), style="bold" if leads else None)
     return table
+
+
+def figures_by_name(run: Run) -> dict[str, Figures]:
+    """The rows of :func:`figures_table`: the model, what it makes with LightGBM where that is there, the baselines."""
+    blended = {} if run.blend is None else {BLEND: {k: dict(v) for k, v in run.blend.metrics.items()}}
+    return {"model": run.metrics, **blended, **run.baselines}
+
+
+def blend_note(blend: Blend) -> str:
+    """What the row of the model and LightGBM is."""
+    return f"{BLEND}: {1 - blend.weight:.2f} · model + {blend.weight:.2f} · LightGBM, the weight fitted on validation."
 
 
 def _figure(figures: Figures, split: str, name: str) -> str:

@@ -18,11 +18,12 @@ from rdl import charts
 from rdl.clock import US_PER_DAY, format_time
 from rdl.config import Regime, TrainConfig
 from rdl.errors import redact
+from rdl.machine import peak_rss_mb, versions
 from rdl.metrics import evaluate, headline
 from rdl.page import Html, bullets, element, join, page
 from rdl.page import table as html_table
 from rdl.query.task import Kind, Split, Task, TaskTable
-from rdl.run import Figures, Run, peak_rss_mb, versions
+from rdl.run import Figures, Run
 from rdl.schema_diagram import draw_diagram
 
 Floats = npt.NDArray[np.float64]
@@ -234,23 +235,22 @@ def _pair(shown: Mapping[Html, str]) -> Html:
 
 
 def _training(run: Run) -> Iterator[Html]:
-    history = run.progress.history
-    if not history:
+    trained = [progress for progress in run.progress if progress.history]
+    if not trained:
         yield element("p", "The model has not been trained.", kind="soft")
         return
     name, _ = headline(run.task.kind)
-    known = [line for line in history if math.isfinite(line.val_loss)]
-    best = run.progress.best_step
-    if not best and known:
-        best = min(known, key=lambda line: line.val_loss).step
-    drawn = {
-        charts.loss_by_step(history): "",
-        charts.metric_by_step(history, best, f"{_named(name)}, regime {run.config.regime}"): "",
-    }
-    yield _pair(drawn if known else {charts.loss_by_step(history): ""})
-    why = f": {run.progress.stopped}" if run.progress.stopped else ""
-    kept = f"Kept are the weights of step {best:,}, the best on validation." if known else "The last weights are kept."
-    yield element("p", f"Training ended at step {history[-1].step:,}{why}. {kept}")
+    known = any(math.isfinite(line.val_loss) for progress in trained for line in progress.history)
+    over = f"{_named(name)}, regime {run.config.regime}"
+    drawn = {charts.loss_by_step(trained): "", charts.metric_by_step(trained, over): ""}
+    yield _pair(drawn if known else {charts.loss_by_step(trained): ""})
+    for progress in trained:
+        of = f"Model {progress.seed}: training" if len(trained) > 1 else "Training"
+        why = f": {progress.stopped}" if progress.stopped else ""
+        kept = "The last weights are kept."
+        if known:
+            kept = f"Kept are the weights of step {progress.best_step:,}, the best on validation."
+        yield element("p", f"{of} ended at step {progress.step:,}{why}. {kept}")
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in run.seconds.items())
     yield element("p", f"{seconds}{'; ' if seconds else ''}peak memory {peak_rss_mb():,.0f} MB.", kind="soft")
 

@@ -3,48 +3,53 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import json
 import math
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdl import features
-from rdl.baselines import fit_baselines
+from rdl.baselines import Baseline, fit_baselines
+from rdl.blending import Blend, blend, loss
 from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
 from rdl.embedders import HASHING, Embedder, embedder
+from rdl.ensemble import Ensemble, models_of
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
+from rdl.importance import Importance, Subject, importance
 from rdl.losses import Objective
+from rdl.machine import peak_rss_mb, versions
 from rdl.metrics import evaluate
 from rdl.model import RelationalModel, build
 from rdl.predict import predict, sampler_of, seeds_of
+from rdl.progress import Evaluation, Progress
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.schema import Relation
 from rdl.snapshot import Snapshot
 from rdl.summaries import Summaries, SummaryStatistics
-from rdl.train import MAX_TRAINING_SEEDS, Evaluation, Inputs, Progress, fit
+from rdl.train import MAX_TRAINING_SEEDS, Inputs, fit
 
 Figures = dict[str, dict[str, float]]
 
 
 @dataclass(slots=True)
 class Run:
-    """A model for a task on a snapshot. ``metrics[split]`` and ``baselines[name][split]`` are empty until scored."""
+    """A model, or an ensemble of some, for a task on a snapshot. ``progress`` says how the training of each went.
+
+    ``metrics[split]``, ``baselines[name][split]`` and ``blend`` are empty until scored; ``predicted[name][split]`` are
+    then the predictions behind them, the model's as ``model``. They are not saved.
+    """
 
     task: Task
     snapshot: Snapshot
@@ -52,13 +57,16 @@ class Run:
     config: TrainConfig
     statistics: Mapping[str, Statistics]
     objective: Objective
-    model: RelationalModel
+    model: nn.Module
     summary: SummaryStatistics
     embedder: Embedder = HASHING
-    progress: Progress = field(default_factory=Progress)
+    progress: list[Progress] = field(default_factory=list)
     metrics: Figures = field(default_factory=dict)
     baselines: dict[str, Figures] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    blend: Blend | None = None
+    importance: list[Importance] = field(default_factory=list)
+    predicted: dict[str, dict[str, npt.NDArray[np.float64]]] = field(default_factory=dict)
     _summaries: Summaries | None = None
     _packed: tuple[dict[str, Features], Sampler] | None = None
 
@@ -73,7 +81,7 @@ class Run:
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us)
-        model = _model(task, snapshot, statistics, config, summary.width)
+        model = _models(task, snapshot, statistics, config, summary.width)
         return Run(
             task, snapshot, lambda: table, config, statistics, objective, model, summary, by, _summaries=summaries
         )
@@ -105,54 +113,94 @@ class Run:
         resume: bool = False,
         listen: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        """Trains the model; see :func:`rdl.train.fit`."""
+        """Trains the model, or one model of an ensemble after the other; see :func:`rdl.train.fit`."""
         started = time.perf_counter()
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
         strictly, hidden = self.task.row_level, _hidden(self.task, self.snapshot)
         summarise = self.summarise if self.summary.width else None
-        inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective, summarise)
-        self.progress = fit(
-            self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
-        )
-        self.seconds["training"] = self.progress.seconds
+        self.progress, self.predicted = [], {}
+        models = models_of(self.model)
+        for number, model in enumerate(models):
+            config = self._config_of(number, self.config.ensemble - number)
+
+            def told(progress: Progress, number: int = number) -> None:
+                progress.number, progress.models = number + 1, len(models)
+                listen(progress)
+
+            own = Sampler(sampler.graph, sampler.fanouts, strategy=sampler.strategy, seed=config.seed)
+            inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, own, self.objective, summarise)
+            folder = partial / str(config.seed) if partial is not None and len(models) > 1 else partial
+            progress = fit(model, inputs, config, partial=folder, resume=resume, identity=self._identity(), listen=told)
+            self.progress.append(progress)
+        self.seconds["training"] = sum(progress.seconds for progress in self.progress)
+
+    def _config_of(self, number: int, left: int) -> TrainConfig:
+        """The config of one model of an ensemble: its seed, and its share of the time that is left."""
+        budget = self.config.time_budget_min
+        if budget is not None:
+            spent = sum(progress.seconds for progress in self.progress)
+            budget = max(budget - spent / 60, 1e-6) / left
+        return replace(self.config, seed=self.config.seed + number, ensemble=1, time_budget_min=budget)
 
     def _identity(self) -> str:
         """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
-        config = {**asdict(self.config), "time_budget_min": None, "device": "", "threads": 0}
+        config = {**asdict(self.config), "time_budget_min": None, "device": "", "devices": 1, "threads": 0}
         asked = [self.task.source, self.snapshot.schema.fingerprint(), config, self.summary.names, self.summary.gappy]
         return json.dumps(asked, sort_keys=True, default=str)
 
     def score(self, *, baselines: bool = True) -> None:
-        """Fills ``metrics`` for validation and test and, by default, ``baselines``, under the run's regime."""
+        """Fills ``metrics`` for validation and test and, by default, ``baselines`` and ``blend``, under the run's
+        regime."""
         started = time.perf_counter()
-        self.metrics = {split.value: self.evaluate(split) for split in (Split.val, Split.test)}
+        own = {split.value: self.predict_split(split) for split in (Split.val, Split.test)}
+        self.metrics = {split: self._judge(split, prediction) for split, prediction in own.items()}
+        self.predicted = {"model": own}
         self.seconds["evaluation"] = time.perf_counter() - started
         if baselines:
             started = time.perf_counter()
-            self.baselines = baseline_figures(self.task, self.snapshot, self.table, self.config)
+            fitted = fit_baselines(
+                self.task, self.snapshot, self.table, regime=self.config.regime, seed=self.config.seed
+            )
+            self.baselines = _baseline_figures(self.task, self.table, fitted)
+            self.predicted |= {name: dict(baseline.predictions) for name, baseline in fitted.items()}
+            self.blend = blend(self.task.kind, own, self.predicted["LightGBM"], self._judge)
             self.seconds["baselines"] = time.perf_counter() - started
+
+    def explain(self, *, budget_s: float = 15.0) -> None:
+        """Fills ``importance``: what the model reads, measured on validation within about so many seconds."""
+        started = time.perf_counter()
+        table = self.table.of(Split.val)
+        seeds = self._seeds(table)
+        packed, sampler = self.packed()
+        summary = self.summarise(seeds) if self.summary.width else None
+        train = self.table.of(Split.train).target
+
+        def judge(which: npt.NDArray[np.int64], prediction: npt.NDArray[np.float64]) -> float:
+            figures = evaluate(self.task.kind, table.take(which).target, prediction, train_target=train)
+            return loss(self.task.kind, figures)
+
+        subject = Subject(self.model, packed, sampler, seeds, summary, self.summary, self.objective, judge)
+        self.importance = importance(subject, budget_s=budget_s, seed=self.config.seed)
+        self.seconds["importance"] = time.perf_counter() - started
+
+    def _judge(self, split: str, prediction: npt.NDArray[np.float64]) -> dict[str, float]:
+        """The figures of predictions for the seeds of a split; none where it has no seeds."""
+        part, train = self.table.of(split), self.table.of(Split.train).target
+        return evaluate(self.task.kind, part.target, prediction, train_target=train) if len(part) else {}
 
     def evaluate(self, split: Split | str) -> dict[str, float]:
         """The metrics of one split under the run's regime; empty where the split has no seeds."""
-        part = self.table.of(split)
-        if not len(part):
-            return {}
-        return evaluate(
-            self.task.kind, part.target, self.predict_split(split), train_target=self.table.of(Split.train).target
-        )
+        return self._judge(Split(split).value, self.predict_split(split))
 
     def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
         """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
-        seeds = seeds_of(
-            self.table.of(split),
-            self.task.entity,
-            self.config.regime,
-            strictly=self.task.row_level,
-            hidden=_hidden(self.task, self.snapshot),
-        )
-        return self._predict(seeds)
+        return self._predict(self._seeds(self.table.of(split)))
+
+    def _seeds(self, table: TaskTable) -> Seeds:
+        strictly, hidden = self.task.row_level, _hidden(self.task, self.snapshot)
+        return seeds_of(table, self.task.entity, self.config.regime, strictly=strictly, hidden=hidden)
 
     def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
@@ -183,12 +231,22 @@ class Run:
                 "schema_fingerprint": self.snapshot.schema.fingerprint(),
                 "config": self.config,
                 "objective": self.objective,
+                "training": [
+                    {"seed": one.seed, "step": one.step, "best_step": one.best_step, "stopped": one.stopped}
+                    for one in self.progress
+                ],
                 "seconds": self.seconds,
                 "peak_rss_mb": peak_rss_mb(),
                 "versions": versions(),
             },
         )
-        figures = {"regime": self.config.regime, "metrics": self.metrics, "baselines": self.baselines}
+        figures = {
+            "regime": self.config.regime,
+            "metrics": self.metrics,
+            "baselines": self.baselines,
+            "blend": self.blend,
+            "importance": self.importance,
+        }
         write_json(folder / "metrics.json", figures)
         write_json(folder / "statistics.json", self.statistics)
         write_json(folder / "summary.json", self.summary)
@@ -196,7 +254,7 @@ class Run:
         with (folder / "history.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(Evaluation.__dataclass_fields__))
             writer.writeheader()
-            writer.writerows(asdict(line) for line in self.progress.history)
+            writer.writerows(asdict(line) for progress in self.progress for line in progress.history)
 
     @staticmethod
     def open(
@@ -225,7 +283,7 @@ class Run:
         if any(fitted.texts for fitted in statistics.values()):
             by = _same_embedder(config.text_embedder, by)
         summary = SummaryStatistics.from_json(read_json(folder / "summary.json"))
-        model = _model(task, snapshot, statistics, config, summary.width)
+        model = _models(task, snapshot, statistics, config, summary.width)
         try:
             model.load_state_dict(read_weights(folder / "model.safetensors"))
         except RuntimeError:
@@ -235,14 +293,19 @@ class Run:
         figures = read_json(folder / "metrics.json")
         with (folder / "history.csv").open() as file:
             history = [
-                Evaluation(int(line.pop("step")), **{k: float(v) for k, v in line.items()})
+                Evaluation(int(line.pop("step")), seed=int(line.pop("seed")), **{k: float(v) for k, v in line.items()})
                 for line in csv.DictReader(file)
             ]
-        progress = Progress(history=history)
+        progress = [
+            Progress(**known, history=[line for line in history if line.seed == known["seed"]])
+            for known in facts["training"]
+        ]
+        blended = figures["blend"] and Blend(figures["blend"]["weight"], _figures(figures["blend"]["metrics"]))
         return Run(
             task, snapshot, labels, config, statistics, objective, model, summary, by or HASHING, progress,
             _figures(figures["metrics"]),
-            {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"],
+            {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"], blended,
+            [Importance(**one) for one in figures["importance"]],
         )  # fmt: skip
 
 
@@ -291,9 +354,21 @@ def _model(
     )
 
 
+def _models(
+    task: Task, snapshot: Snapshot, statistics: Mapping[str, Statistics], config: TrainConfig, summary: int
+) -> nn.Module:
+    """The model of ``config``, or its ensemble, each with the weights that its seed alone gives it."""
+    configs = [replace(config, seed=config.seed + number) for number in range(config.ensemble)]
+    models = [_model(task, snapshot, statistics, own, summary) for own in configs]
+    return models[0] if len(models) == 1 else Ensemble(models)
+
+
 def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> dict[str, Figures]:
     """The metrics of every baseline by name and split, under the config's regime."""
-    fitted = fit_baselines(task, snapshot, table, regime=config.regime, seed=config.seed)
+    return _baseline_figures(task, table, fit_baselines(task, snapshot, table, regime=config.regime, seed=config.seed))
+
+
+def _baseline_figures(task: Task, table: TaskTable, fitted: Mapping[str, Baseline]) -> dict[str, Figures]:
     train = table.of(Split.train).target
     return {
         name: {
@@ -303,22 +378,3 @@ def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: T
         }
         for name, predictions in fitted.items()
     }
-
-
-def peak_rss_mb() -> float:
-    """The most memory this process has held at once, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that figures depend on."""
-    packages = ("rdl", "torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

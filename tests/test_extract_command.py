@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import rdl
 from rdl.cli import app
 from rdl.errors import DatabaseError
-from rdl.pipeline import _reopen
+from rdl.loading import _reopen
 
 MADE = """
 CREATE TABLE users (id VARCHAR(7) PRIMARY KEY, age INTEGER);

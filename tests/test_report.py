@@ -25,7 +25,7 @@ from rdl.query.task import SPLITS, Kind, LabelSql, Split, Task, TaskTable
 from rdl.report import standard_error, verdict, write_report
 from rdl.run import Figures, Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
-from rdl.train import Evaluation, Progress
+from rdl.progress import Evaluation, Progress
 from tests.memory import MemoryReader
 from tests.test_inspection import Page
 
@@ -71,7 +71,10 @@ def run_of(kind: Kind = Kind.binary, *, anchors: int = 12, **facts: Any) -> Any:
         "metrics": figures(predicted),
         "baselines": {"global": figures(np.full(len(table), train.mean()))},
         "seconds": {"training": 12.34},
-        "progress": Progress(step=60, history=HISTORY, best_step=40, stopped="validation has not improved"),
+        "progress": [Progress(step=60, history=HISTORY, best_step=40, stopped="validation has not improved")],
+        "predicted": {},
+        "blend": None,
+        "importance": [],
         "snapshot": SimpleNamespace(schema=SCHEMA, num_rows={"users": 1234}),
         "predict_split": lambda split: predicted[table.split == SPLITS.index(Split(split))],
     }
@@ -164,7 +167,7 @@ def test_a_manifest_shows_its_sql(tmp_path: Path) -> None:
 def test_what_is_not_there_is_not_drawn(tmp_path: Path) -> None:
     table, _ = seeds(Kind.binary, 12)
     train = table.of("train")
-    run = run_of(table=train, metrics={"val": {}, "test": {}}, baselines={}, progress=Progress(), seconds={})
+    run = run_of(table=train, metrics={"val": {}, "test": {}}, baselines={}, progress=[], seconds={})
     found = report(run, tmp_path)
     for expected in (
         "There is nothing to compare", "Test: no seeds.", "too few labelled seeds", "has not been trained"
@@ -185,16 +188,17 @@ def test_odd_predictions_are_drawn(tmp_path: Path, kind: Kind) -> None:
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     history = [replace(line, val_loss=math.nan, val_metric=math.nan) for line in HISTORY]
-    found = report(run_of(progress=Progress(history=history)), tmp_path)
+    found = report(run_of(progress=[Progress(history=history)]), tmp_path)
     assert "The last weights are kept." in found.words
     assert "validation AUROC" not in found.words
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_loaded_run_knows_its_best_step(tmp_path: Path) -> None:
-    assert "weights of step 40" in report(run_of(progress=Progress(history=HISTORY)), tmp_path).words
-    worse = [replace(line, val_loss=line.val_metric) for line in HISTORY]
-    assert "weights of step 20" in report(run_of(progress=Progress(history=worse)), tmp_path).words
+def test_each_model_of_an_ensemble_says_how_it_ended(tmp_path: Path) -> None:
+    two = [Progress(step=60, history=HISTORY, best_step=step, seed=step, stopped="done") for step in (20, 40)]
+    words = report(run_of(progress=two), tmp_path).words
+    for step in (20, 40):
+        assert f"Model {step}: training ended at step 60: done. Kept are the weights of step {step}" in words
 
 
 def test_many_times_are_taken_in_groups_and_few_left_out(tmp_path: Path) -> None:
