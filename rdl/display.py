@@ -16,7 +16,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -84,7 +83,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line now and then, for a log file: the rows extracted so far, and what is worth a note."""
+    """A line now and then, for a log file: the rows extracted so far, the steps trained, and what is worth a note."""
 
     def __init__(self, *, every_s: float = 15.0) -> None:
         self._every_s, self._started, self._told = every_s, time.monotonic(), time.monotonic()
@@ -99,6 +98,15 @@ class Lines(Silent):
             self._told = now
             self.note(f"{doing}: {done:,} of {total:,} rows, {_rate(done, now - self._started)}")
 
+    def step(self, progress: training.Progress) -> None:
+        """See :class:`Watcher`."""
+        now = time.monotonic()
+        if now - self._told >= self._every_s:
+            self._told = now
+            left = progress.seconds / progress.step * (progress.total_steps - progress.step)
+            done = f"step {progress.step:,} of {progress.total_steps:,}"
+            self.note(f"{_training(progress)}: {done}, {_state(progress)}, {left:.0f} s left at most")
+
     def note(self, text: str) -> None:
         """See :class:`Watcher`."""
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -106,6 +114,20 @@ class Lines(Silent):
 
 def _rate(rows: int, seconds: float) -> str:
     return f"{rows / max(seconds, 1e-3):,.0f} rows/s"
+
+
+def _training(progress: training.Progress) -> str:
+    return "training" if progress.models == 1 else f"training, model {progress.number} of {progress.models}"
+
+
+def _state(progress: training.Progress) -> str:
+    """The losses and the metric of the last evaluation, where there was one, and how fast it goes."""
+    speed = f"{progress.samples / max(progress.seconds, 1e-3):,.0f} samples/s"
+    if not progress.history:
+        return speed
+    last = progress.history[-1]
+    loss = f"loss {last.train_loss:.4f}, validation {last.val_loss:.4f}"
+    return f"{loss}, {progress.metric.replace('_', ' ')} {last.val_metric:.4f}, {speed}"
 
 
 class _Count(ProgressColumn):
@@ -121,16 +143,15 @@ class Bars:
     def __init__(self) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             _Count(),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
         )
         self._current: TaskID | None = None
-        self._name, self._started = "", 0.0
+        self._name, self._started, self._model = "", 0.0, 0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -160,9 +181,11 @@ class Bars:
 
     def step(self, progress: training.Progress) -> None:
         """See :class:`Watcher`."""
-        last = progress.history[-1] if progress.history else None
-        note = f"loss {last.train_loss:.4f}, on validation {last.val_loss:.4f}, {last.val_metric:.4f}" if last else ""
+        if progress.models > 1 and self._model != progress.number:
+            self._model = progress.number
+            self.stage(_training(progress))
         if self._current is not None:
+            note = _state(progress)
             self._bars.update(self._current, completed=progress.step, total=progress.total_steps, note=note)
 
 

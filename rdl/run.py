@@ -71,11 +71,18 @@ class Run:
     _packed: tuple[dict[str, Features], Sampler] | None = None
 
     @staticmethod
-    def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig, by: Embedder | None = None) -> Run:
+    def new(
+        task: Task,
+        snapshot: Snapshot,
+        table: TaskTable,
+        config: TrainConfig,
+        by: Embedder | None = None,
+        statistics: Mapping[str, Statistics] | None = None,
+    ) -> Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
         text embedder where it is not the one that the config names."""
         by = by or embedder(config.text_embedder)
-        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
+        statistics = statistics or features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train.target)
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
@@ -85,6 +92,13 @@ class Run:
         return Run(
             task, snapshot, lambda: table, config, statistics, objective, model, summary, by, _summaries=summaries
         )
+
+    def again(self, config: TrainConfig) -> Run:
+        """An untrained run of another config, with the statistics, features and graph of this one."""
+        run = Run.new(self.task, self.snapshot, self.table, config, self.embedder, self.statistics)
+        packed, sampler = self.packed()
+        run._packed = packed, Sampler(sampler.graph, config.fanouts, strategy=config.sampling, seed=config.seed)
+        return run
 
     @property
     def table(self) -> TaskTable:
@@ -132,7 +146,7 @@ class Run:
             own = Sampler(sampler.graph, sampler.fanouts, strategy=sampler.strategy, seed=config.seed)
             inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, own, self.objective, summarise)
             folder = partial / str(config.seed) if partial is not None and len(models) > 1 else partial
-            progress = fit(model, inputs, config, partial=folder, resume=resume, identity=self._identity(), listen=told)
+            progress = fit(model, inputs, config, partial=folder, resume=resume, identity=self.identity(), listen=told)
             self.progress.append(progress)
         self.seconds["training"] = sum(progress.seconds for progress in self.progress)
 
@@ -144,7 +158,7 @@ class Run:
             budget = max(budget - spent / 60, 1e-6) / left
         return replace(self.config, seed=self.config.seed + number, ensemble=1, time_budget_min=budget)
 
-    def _identity(self) -> str:
+    def identity(self) -> str:
         """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
         config = {**asdict(self.config), "time_budget_min": None, "device": "", "devices": 1, "threads": 0}
         asked = [self.task.source, self.snapshot.schema.fingerprint(), config, self.summary.names, self.summary.gappy]

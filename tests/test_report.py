@@ -21,11 +21,11 @@ from rdl.clock import US_PER_DAY, Span, to_us
 from rdl.config import Regime, TrainConfig
 from rdl.metrics import evaluate
 from rdl.page import Html
+from rdl.progress import Evaluation, Progress
 from rdl.query.task import SPLITS, Kind, LabelSql, Split, Task, TaskTable
 from rdl.report import standard_error, verdict, write_report
 from rdl.run import Figures, Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
-from rdl.progress import Evaluation, Progress
 from tests.memory import MemoryReader
 from tests.test_inspection import Page
 
