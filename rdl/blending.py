@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from rdl.metrics import headline
 from rdl.query.task import Kind
 
 Floats = npt.NDArray[np.float64]
+#: The row of the model and LightGBM together, where figures stand beside each other.
+NAME = "model + LightGBM"
 #: The weights of LightGBM that are tried.
 WEIGHTS = np.linspace(0, 1, 21)
 
@@ -57,3 +60,22 @@ def loss(kind: Kind, figures: Mapping[str, float]) -> float:
             return figures[name]
     name, higher = headline(kind)
     return -figures[name] if higher else figures[name]
+
+
+class Scored(Protocol):
+    """What has figures of a model, of its blend with LightGBM, and of baselines, each by split."""
+
+    metrics: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, dict[str, float]]]
+    blend: Blend | None
+
+
+def figures_by_name(run: Scored) -> dict[str, dict[str, dict[str, float]]]:
+    """The rows of a table of figures: the model, what it makes with LightGBM where that is there, the baselines."""
+    blended = {} if run.blend is None else {NAME: {split: dict(found) for split, found in run.blend.metrics.items()}}
+    return {"model": run.metrics, **blended, **run.baselines}
+
+
+def blend_note(blend: Blend) -> str:
+    """What the row of the model and LightGBM is."""
+    return f"{NAME}: {1 - blend.weight:.2f} · model + {blend.weight:.2f} · LightGBM, the weight fitted on validation."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rdl.page import Html
 from rdl.query.task import SPLITS, TaskTable
@@ -21,6 +22,7 @@ from rdl.windows import CLAUSES, Window, extent
 
 if TYPE_CHECKING:  # a chart of windows needs no torch
     from rdl.progress import Progress
+    from rdl.tuning import Trial
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,15 +94,22 @@ def windows_around(windows: Sequence[Window]) -> Html:
     return _chart(draw, 10.4, 1.0 + 0.34 * len(windows))
 
 
-def loss_by_step(trained: Sequence[Progress]) -> Html:
-    """The mean training loss since the evaluation before, a line for each model."""
+def loss_by_step(trained: Sequence[Progress], *, validation: bool = False) -> Html:
+    """The mean training loss since the evaluation before, a line for each model; and the ``validation`` loss, where
+    that is of the same sort."""
 
     def draw(axes: Axes) -> None:
-        for progress in trained:
+        for number, progress in enumerate(trained):
             history = progress.history
-            steps, losses = [line.step for line in history], [line.train_loss for line in history]
-            axes.plot(steps, losses, color=BLUE, alpha=_faint(trained))
-        axes.set(title="training loss", xlabel="step")
+            steps, alpha = [line.step for line in history], _faint(trained)
+            label = "training" if number == 0 else None
+            axes.plot(steps, [line.train_loss for line in history], color=BLUE, alpha=alpha, label=label)
+            if validation:
+                label = "validation" if number == 0 else None
+                axes.plot(steps, [line.val_loss for line in history], color=ORANGE, alpha=alpha, label=label)
+        if validation:
+            axes.legend()
+        axes.set(title="loss" if validation else "training loss", xlabel="step")
 
     return _chart(draw)
 
@@ -125,6 +134,42 @@ def metric_by_step(trained: Sequence[Progress], name: str) -> Html:
 
 def _faint(trained: Sequence[Progress]) -> float:
     return 1.0 if len(trained) == 1 else 0.6
+
+
+def loss_by_trial(trials: Sequence[Trial]) -> Html:
+    """The validation loss of each trial, hollow where it was cut short, and the best until then."""
+
+    def draw(axes: Axes) -> None:
+        whole = [one for one in trials if not one.pruned]
+        for some, colour in ((whole, BLUE), ([one for one in trials if one.pruned], "none")):
+            axes.scatter([one.number for one in some], [one.loss for one in some], 22, colour, edgecolors=BLUE)
+        best = np.minimum.accumulate([one.loss for one in whole])
+        axes.step([*(one.number for one in whole), len(trials) - 1], [*best, best[-1]], where="post", color=ORANGE)
+        low, high = np.nanquantile([one.loss for one in trials], [0, 0.9])
+        axes.set(title="validation loss by trial", xlabel="trial", ylim=(low - 0.08 * (high - low or 1), None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return _chart(draw)
+
+
+def bars(values: Mapping[str, float], title: str, label: str, colours: Sequence[str] = ()) -> Html:
+    """A bar for each value by its name, the first on top, in ``colours`` if given."""
+
+    def draw(axes: Axes) -> None:
+        places = range(len(values))
+        axes.barh(places, list(values.values()), height=0.62, color=colours or BLUE)
+        axes.set_yticks(places, [_short(name) for name in values])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.axvline(0, color=SOFT, linewidth=0.8)
+        axes.grid(axis="y", visible=False)
+        axes.set(title=title, xlabel=label)
+
+    return _chart(draw, 5.0 if len(values) < 9 else 10.4, max(2.7, 0.9 + 0.23 * len(values)))
+
+
+def _short(name: str, most: int = 60) -> str:
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 :]}"
 
 
 def calibration(target: Floats, score: Floats) -> Html:
@@ -194,16 +239,23 @@ def errors(target: Floats, prediction: Floats) -> Html:
     return _chart(draw)
 
 
-def metric_by_time(time: npt.NDArray[np.int64], value: Floats, name: str) -> Html:
-    """A metric at each time µs; a time at which it has no value is left out."""
+def metric_by_time(time: npt.NDArray[np.int64], values: Mapping[str, Floats], name: str) -> Html:
+    """A metric of the model, the first of ``values``, and of others at each time µs; where it has no value, nothing."""
 
     def draw(axes: Axes) -> None:
-        known = np.isfinite(value)
-        axes.plot(_dates(time[known]), value[known], color=GREEN, marker="o", markersize=3.5)
+        for (label, value), colour in zip(values.items(), (BLUE, ORANGE, SOFT), strict=False):
+            known = np.isfinite(value)
+            size, width = (3.5, 1.6) if colour == BLUE else (2.5, 1.0)
+            axes.plot(
+                _dates(time[known]), value[known], color=colour, marker="o", markersize=size, linewidth=width,
+                label=label,
+            )  # fmt: skip
         axes.set(title=f"test {name}")
+        if len(values) > 1:
+            axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
         _by_date(axes)
 
-    return _chart(draw, 10.4, 2.1)
+    return _chart(draw, 10.4, 2.3)
 
 
 def _dates(time: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:

@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from rdl.display import console, figures_by_name, figures_table
+from rdl.blending import figures_by_name
+from rdl.display import console, figures_table
 from rdl.errors import ConfigError
 from rdl.pipeline import FittedRun, connect
 from rdl.report import verdict

@@ -25,11 +25,9 @@ from rdl.query.task import Kind
 
 if TYPE_CHECKING:  # a picture of progress needs no torch
     from rdl import progress as training
-    from rdl.blending import Blend
-    from rdl.run import Figures, Run
+    from rdl.scoring import Figures
+    from rdl.tuning import Tuned
 
-#: The row of the model and LightGBM together, where figures stand beside each other.
-BLEND = "model + LightGBM"
 #: Everything for people goes to stderr: stdout is for what was asked.
 console = Console(stderr=True)
 
@@ -105,7 +103,7 @@ class Lines(Silent):
             self._told = now
             left = progress.seconds / progress.step * (progress.total_steps - progress.step)
             done = f"step {progress.step:,} of {progress.total_steps:,}"
-            self.note(f"{_training(progress)}: {done}, {_state(progress)}, {left:.0f} s left at most")
+            self.note(f"{progress.label or 'training'}: {done}, {_state(progress)}, {left:.0f} s left at most")
 
     def note(self, text: str) -> None:
         """See :class:`Watcher`."""
@@ -114,10 +112,6 @@ class Lines(Silent):
 
 def _rate(rows: int, seconds: float) -> str:
     return f"{rows / max(seconds, 1e-3):,.0f} rows/s"
-
-
-def _training(progress: training.Progress) -> str:
-    return "training" if progress.models == 1 else f"training, model {progress.number} of {progress.models}"
 
 
 def _state(progress: training.Progress) -> str:
@@ -151,7 +145,7 @@ class Bars:
             transient=True,
         )
         self._current: TaskID | None = None
-        self._name, self._started, self._model = "", 0.0, 0
+        self._name, self._started = "", 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -181,9 +175,8 @@ class Bars:
 
     def step(self, progress: training.Progress) -> None:
         """See :class:`Watcher`."""
-        if progress.models > 1 and self._model != progress.number:
-            self._model = progress.number
-            self.stage(_training(progress))
+        if progress.label and progress.label != self._name:
+            self.stage(progress.label)
         if self._current is not None:
             note = _state(progress)
             self._bars.update(self._current, completed=progress.step, total=progress.total_steps, note=note)
@@ -217,15 +210,16 @@ def figures_table(kind: Kind, rows: Mapping[str, Figures], regime: str) -> Table
     return table
 
 
-def figures_by_name(run: Run) -> dict[str, Figures]:
-    """The rows of :func:`figures_table`: the model, what it makes with LightGBM where that is there, the baselines."""
-    blended = {} if run.blend is None else {BLEND: {k: dict(v) for k, v in run.blend.metrics.items()}}
-    return {"model": run.metrics, **blended, **run.baselines}
-
-
-def blend_note(blend: Blend) -> str:
-    """What the row of the model and LightGBM is."""
-    return f"{BLEND}: {1 - blend.weight:.2f} · model + {blend.weight:.2f} · LightGBM, the weight fitted on validation."
+def trials_table(tuned: Tuned, most: int = 8) -> Table:
+    """The best trials by their loss on validation, the least first, with what was tried in each."""
+    whole = sorted((one for one in tuned.trials if not one.pruned), key=lambda one: one.loss)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", "val loss", *(name.replace("_", " ") for name in tuned.best.tried)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in whole[:most]:
+        tried = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in one.tried.values())
+        table.add_row(str(one.number), f"{one.loss:.4f}", *tried, style="bold" if one is tuned.best else None)
+    return table
 
 
 def _figure(figures: Figures, split: str, name: str) -> str:

@@ -43,11 +43,14 @@ if TYPE_CHECKING:  # what trains a model is imported where one is trained: looki
     import pandas as pd
 
     from rdl.audit import Audit
+    from rdl.embedders import Embedder
     from rdl.graph import TemporalGraph
     from rdl.loader import HeteroLoader
     from rdl.plan import Plan
     from rdl.relbench_export import Exported
-    from rdl.run import Figures, Run
+    from rdl.run import Run
+    from rdl.scoring import Figures
+    from rdl.tuning import Tuned
 
 
 def connect(
@@ -215,7 +218,7 @@ class BoundTask:
 
     def baselines(self, *, regime: Regime | str = Regime.seed_time, seed: int = 0) -> dict[str, Figures]:
         """The baselines' metrics by name and split."""
-        from rdl.run import baseline_figures
+        from rdl.scoring import baseline_figures
 
         labels.refuse_untrained(self.definition)
         config = TrainConfig.of({"regime": regime, "seed": seed})
@@ -243,19 +246,14 @@ class BoundTask:
         report. For that is measured, within 15 seconds, what the model reads, unless ``importance`` is false.
 
         ``text_embedder`` turns texts into vectors: a name, a model of sentence-transformers or model2vec, or a function
-        of a list of texts (:func:`rdl.embedders.embedder`). ``settings`` are those of
-        :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
-        to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
+        of a list of texts (:func:`rdl.embedders.embedder`). ``settings`` are those of :class:`rdl.config.TrainConfig`.
+        ``resume`` goes on where an interrupted run that was to be saved as ``out`` stopped. Raises ConfigError where
+        ``out`` exists.
         """
-        from rdl.embedders import embedder
-        from rdl.processes import check_devices
         from rdl.run import Run
 
         started = time.perf_counter()
-        labels.refuse_untrained(self.definition)
-        by = embedder(text_embedder)
-        config = TrainConfig.of({**settings, "text_embedder": by.name})
-        check_devices(config)
+        by, config = self._config(text_embedder, settings)
         folder = NewFolder(Path(out)) if out else None
         partial = folder.path.with_name(f".{folder.path.name}.partial") if folder else None
         with watcher() if watch is None else watch as watching:
@@ -280,15 +278,66 @@ class BoundTask:
             shutil.rmtree(partial, ignore_errors=True)
         return fitted
 
+    def tune(
+        self,
+        *,
+        out: str | os.PathLike[str],
+        trials: int | None = None,
+        time_budget_min: float | None = None,
+        resume: bool = False,
+        watch: Watcher | None = None,
+        text_embedder: object = "hashing",
+        **settings: Any,
+    ) -> FittedRun:
+        """The best model on validation of so many ``trials``, or of those that fit into the time (:mod:`rdl.tuning`;
+        reading, evaluation and baselines come on top), saved as the folder ``out`` with ``trials.csv`` and
+        ``tuning.html``. ``settings`` are those of :meth:`fit`; those given are not searched over. ``resume`` goes on
+        where a search that was to end in ``out`` was interrupted. Raises ConfigError."""
+        from rdl.run import Run
+        from rdl.tuning import Tuning
+        from rdl.tuning_page import write_tuning
+
+        started = time.perf_counter()
+        by, config = self._config(text_embedder, settings)
+        folder = NewFolder(Path(out))
+        state = folder.path.with_name(f".{folder.path.name}.tuning")
+        search = Tuning(state, trials, time_budget_min, frozenset(settings))
+        with watcher() if watch is None else watch as watching:
+            start = Run.new(self.definition, self.db.extract(watching), self.labels, config, by)
+            tuned = search.run(start, resume=resume, listen=watching.step)
+            watching.stage("evaluation and baselines")
+            tuned.run.score()
+            tuned.run.explain()
+        tuned.run.seconds["total"] = time.perf_counter() - started
+        fitted = FittedRun(self, tuned.run, Path(out))
+        fitted.tuned = tuned
+        with folder as filling:
+            fitted.write(filling)
+            write_tuning(tuned, filling, self.definition, self.db.url)
+        shutil.rmtree(state, ignore_errors=True)
+        return fitted
+
+    def _config(self, text_embedder: object, settings: Mapping[str, Any]) -> tuple[Embedder, TrainConfig]:
+        """The text embedder and the settings, once it is known that a model can be trained with them."""
+        from rdl.embedders import embedder
+        from rdl.processes import check_devices
+
+        labels.refuse_untrained(self.definition)
+        by = embedder(text_embedder)
+        config = TrainConfig.of({**settings, "text_embedder": by.name})
+        check_devices(config)
+        return by, config
+
 
 class FittedRun:
     """A trained model on its database."""
 
     def __init__(self, task: BoundTask, run: Run, path: Path | None = None, *, data_changed: bool = False) -> None:
-        """``data_changed``: the data are not those the run was trained on, so its figures may differ."""
+        """``data_changed``: the data are not those the run was trained on, so its figures may differ. ``tuned`` is the
+        search that a run comes from, where it was just made."""
         self.task, self.run, self.path, self.data_changed = task, run, path, data_changed
-        self.metrics, self.baselines, self.seconds = run.metrics, run.baselines, run.seconds
-        self.blend = run.blend
+        self.tuned: Tuned | None = None
+        self.metrics, self.baselines, self.blend, self.seconds = run.metrics, run.baselines, run.blend, run.seconds
 
     def __repr__(self) -> str:
         return f"FittedRun({self.task.kind}, {self.run.config.regime}, {self.metrics})"

@@ -38,8 +38,8 @@ class Evaluation:
 class Progress:
     """How far a model is: what :func:`fit` tells its listener, and what a resumed run starts from.
 
-    ``samples`` are the training seeds seen so far; ``metric`` is the name of the headline metric; ``number`` is that of
-    the model among the ``models`` of an ensemble, from 1. ``scaler`` is the state of what scales gradients in 16 bits.
+    ``samples`` are the training seeds seen so far; ``metric`` is the name of the headline metric; ``label`` says which
+    of several models it is, for people. ``scaler`` is the state of what scales gradients in 16 bits.
     """
 
     step: int = 0
@@ -54,8 +54,7 @@ class Progress:
     samples: int = 0
     metric: str = ""
     seed: int = 0
-    number: int = 1
-    models: int = 1
+    label: str = ""
     scaler: dict[str, float] = field(default_factory=dict)
 
 

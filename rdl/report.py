@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rdl import charts
+from rdl.blending import blend_note, figures_by_name
 from rdl.clock import US_PER_DAY, format_time
 from rdl.config import Regime, TrainConfig
 from rdl.errors import redact
@@ -23,8 +24,10 @@ from rdl.metrics import evaluate, headline
 from rdl.page import Html, bullets, element, join, page
 from rdl.page import table as html_table
 from rdl.query.task import Kind, Split, Task, TaskTable
-from rdl.run import Figures, Run
+from rdl.run import Run
 from rdl.schema_diagram import draw_diagram
+from rdl.scoring import Figures
+from rdl.segments import LEAST_SEEDS, Segment, segments
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +42,8 @@ _OPTIONS = {"regime": "--regime", "sampling": "--sampling", "text_embedder": "--
             "device": "--device", "time_budget_min": "--time-budget"}  # fmt: skip
 #: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
 LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
+#: Inputs drawn by their importance, at most; and the baselines that are drawn beside the model.
+MOST_IMPORTANT, _DRAWN = 18, ("LightGBM", "past label")
 
 
 def write_report(run: Run, path: Path, *, url: str) -> None:
@@ -46,7 +51,8 @@ def write_report(run: Run, path: Path, *, url: str) -> None:
     test = run.table.of(Split.test)
     predicted = run.predict_split(Split.test) if len(test) else np.zeros(0)
     known = np.isfinite(test.target)
-    target, prediction, times = test.target[known], predicted[known], test.time[known]
+    target, prediction = test.target[known], predicted[known]
+    others = {name: found["test"][known] for name, found in run.predicted.items() if name in _DRAWN and "test" in found}
     error = standard_error(run.task.kind, target, prediction)
     parts = [
         *_question(run),
@@ -54,7 +60,11 @@ def write_report(run: Run, path: Path, *, url: str) -> None:
         element("h2", "Quality"),
         *_quality(run),
         element("h2", "Predictions on test"),
-        *_predictions(run, target, prediction, times),
+        *_predictions(run, test.take(np.flatnonzero(known)), prediction, others),
+        element("h2", "Error by segment"),
+        *_segments(run, test.take(np.flatnonzero(known)), prediction, others),
+        element("h2", "What the model reads"),
+        *_importance(run),
         element("h2", "Training"),
         *_training(run),
         element("h2", "Data and splits"),
@@ -151,7 +161,7 @@ def _judged(run: Run, error: float) -> Html:
 def _quality(run: Run) -> Iterator[Html]:
     """The model's figures beside the baselines', the headline first and the best of each marked."""
     main, _ = headline(run.task.kind)
-    rows = {"model": run.metrics, **run.baselines}
+    rows = figures_by_name(run)
     for split, title in ((Split.test, "Test"), (Split.val, "Validation")):
         names = dict.fromkeys([main, *(name for figures in rows.values() for name in figures.get(split.value, {}))])
         if not any(figures.get(split.value) for figures in rows.values()):
@@ -165,6 +175,8 @@ def _quality(run: Run) -> Iterator[Html]:
         arrows = {name: "↓" if name in _LESS_IS_BETTER else "↑" for name in names}
         yield element("h3", f"{title}, regime {run.config.regime}")
         yield html_table(["", *(f"{_named(n)} {arrows[n]}" for n in names)], lines, numbers=len(names), first=0)
+    if run.blend is not None:
+        yield element("p", blend_note(run.blend), " Predictions are the model's alone.", kind="soft")
     yield element("p", f"↑ more is better, ↓ less is better. {_seen(run)}", kind="soft")
 
 
@@ -186,7 +198,8 @@ def _seen(run: Run) -> str:
     return f"Regime frozen: nothing newer than {cuts[0]} is seen in validation, nothing newer than {cuts[1]} in test."
 
 
-def _predictions(run: Run, target: Floats, prediction: Floats, times: npt.NDArray[np.int64]) -> Iterator[Html]:
+def _predictions(run: Run, test: TaskTable, prediction: Floats, others: Mapping[str, Floats]) -> Iterator[Html]:
+    target, times = test.target, test.time
     if len(target) < 2:
         yield element("p", "There are too few labelled seeds to draw.", kind="soft")
         return
@@ -212,12 +225,58 @@ def _predictions(run: Run, target: Floats, prediction: Floats, times: npt.NDArra
         of = np.searchsorted(groups, times, "right") - 1
         train = run.table.of(Split.train).target
         kind = run.task.kind
-        values = [evaluate(kind, target[of == n], prediction[of == n], train_target=train)[main] for n in np.unique(of)]
+        numbers = np.unique(of)
+        lines = {
+            name: np.array([evaluate(kind, target[of == n], each[of == n], train_target=train)[main] for n in numbers])
+            for name, each in {"model": prediction, **others}.items()
+        }
         caption = (
-            "" if groups is anchors else f"In {len(values)} groups of about as many seeds, at the first time of each."
+            "" if groups is anchors else f"In {len(numbers)} groups of about as many seeds, at the first time of each."
         )
         over_time = f"{_named(main)} over time, regime {run.config.regime}"
-        yield _figure(charts.metric_by_time(groups[np.unique(of)], np.array(values), over_time), caption)
+        yield _figure(charts.metric_by_time(groups[numbers], lines, over_time), caption)
+
+
+def _segments(run: Run, test: TaskTable, prediction: Floats, others: Mapping[str, Floats]) -> Iterator[Html]:
+    """Where the model errs: its figures, and LightGBM's, on parts of the test seeds."""
+    found = segments(run, test) if len(test) else []
+    if not found:
+        yield element("p", "There are no parts of the test seeds that are large enough to compare.", kind="soft")
+        return
+    kind, train = run.task.kind, run.table.of(Split.train).target
+    names = list(dict.fromkeys([headline(kind)[0], "log_loss" if kind is Kind.binary else "mae"]))
+    rows = {"model": prediction, **{name: each for name, each in others.items() if name == "LightGBM"}}
+    lines: list[list[object]] = []
+    for one in [Segment("all", "", np.arange(len(test))), *found]:
+        target = test.target[one.rows]
+        figures = [evaluate(kind, target, each[one.rows], train_target=train) for each in rows.values()]
+        shown = [_marked(of[name], False) for name in names for of in figures]
+        means = [f"{target.mean():.3g}", f"{prediction[one.rows].mean():.3g}"]
+        lines.append([f"{one.by} {one.value}", f"{len(target):,}", *means, *shown])
+    heads = [f"{name} {_named(metric)}" for metric in names for name in rows]
+    yield html_table(["", "seeds", "mean label", "mean prediction", *heads], lines, numbers=3 + len(heads), first=0)
+    yield element(
+        "p", "Of the test seeds, by the rows that refer to each and were known at its time, and by its own categories; "
+        f"segments of under {LEAST_SEEDS} seeds are left out.", kind="soft",
+    )  # fmt: skip
+
+
+def _importance(run: Run) -> Iterator[Html]:
+    """What the model leans on: the largest growths of the validation loss."""
+    top = [one for one in run.importance if one.growth > 0][:MOST_IMPORTANT]
+    if not top:
+        why = "Nothing that was spoilt made the loss on validation grow." if run.importance else "It was not measured."
+        yield element("p", why, kind="soft")
+        return
+    said = {"column": "column", "relation": "relation", "past": "aggregates", "aggregate": "aggregate"}
+    colours = {"column": charts.BLUE, "relation": charts.ORANGE, "past": charts.GREEN, "aggregate": charts.GREEN}
+    values = {f"{said[one.kind]} {one.name}": one.growth for one in top}
+    yield _figure(
+        charts.bars(values, "growth of the validation loss", "", [colours[one.kind] for one in top]),
+        "By how much the loss grows where one input is spoilt: a column permuted among the rows of its table (blue), a "
+        "relation followed no more (orange), aggregates of the past permuted among the seeds (green). What two inputs "
+        "say both is counted with neither; of few seeds, small bars are chance.",
+    )
 
 
 def _group_starts(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -242,7 +301,8 @@ def _training(run: Run) -> Iterator[Html]:
     name, _ = headline(run.task.kind)
     known = any(math.isfinite(line.val_loss) for progress in trained for line in progress.history)
     over = f"{_named(name)}, regime {run.config.regime}"
-    drawn = {charts.loss_by_step(trained): "", charts.metric_by_step(trained, over): ""}
+    same = run.task.kind is Kind.binary  # as what is trained on
+    drawn = {charts.loss_by_step(trained, validation=known and same): "", charts.metric_by_step(trained, over): ""}
     yield _pair(drawn if known else {charts.loss_by_step(trained): ""})
     for progress in trained:
         of = f"Model {progress.seed}: training" if len(trained) > 1 else "Training"

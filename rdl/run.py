@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rdl import features
-from rdl.baselines import Baseline, fit_baselines
+from rdl.baselines import fit_baselines
 from rdl.blending import Blend, blend, loss
 from rdl.checkpoint import read_weights, write_weights
 from rdl.config import Regime, TrainConfig
@@ -36,11 +36,10 @@ from rdl.progress import Evaluation, Progress
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.schema import Relation
+from rdl.scoring import Figures, figures_of
 from rdl.snapshot import Snapshot
 from rdl.summaries import Summaries, SummaryStatistics
 from rdl.train import MAX_TRAINING_SEEDS, Inputs, fit
-
-Figures = dict[str, dict[str, float]]
 
 
 @dataclass(slots=True)
@@ -140,7 +139,7 @@ class Run:
             config = self._config_of(number, self.config.ensemble - number)
 
             def told(progress: Progress, number: int = number) -> None:
-                progress.number, progress.models = number + 1, len(models)
+                progress.label = f"training, model {number + 1} of {len(models)}" if len(models) > 1 else ""
                 listen(progress)
 
             own = Sampler(sampler.graph, sampler.fanouts, strategy=sampler.strategy, seed=config.seed)
@@ -177,7 +176,7 @@ class Run:
             fitted = fit_baselines(
                 self.task, self.snapshot, self.table, regime=self.config.regime, seed=self.config.seed
             )
-            self.baselines = _baseline_figures(self.task, self.table, fitted)
+            self.baselines = figures_of(self.task, self.table, fitted)
             self.predicted |= {name: dict(baseline.predictions) for name, baseline in fitted.items()}
             self.blend = blend(self.task.kind, own, self.predicted["LightGBM"], self._judge)
             self.seconds["baselines"] = time.perf_counter() - started
@@ -375,20 +374,3 @@ def _models(
     configs = [replace(config, seed=config.seed + number) for number in range(config.ensemble)]
     models = [_model(task, snapshot, statistics, own, summary) for own in configs]
     return models[0] if len(models) == 1 else Ensemble(models)
-
-
-def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> dict[str, Figures]:
-    """The metrics of every baseline by name and split, under the config's regime."""
-    return _baseline_figures(task, table, fit_baselines(task, snapshot, table, regime=config.regime, seed=config.seed))
-
-
-def _baseline_figures(task: Task, table: TaskTable, fitted: Mapping[str, Baseline]) -> dict[str, Figures]:
-    train = table.of(Split.train).target
-    return {
-        name: {
-            split.value: evaluate(task.kind, table.of(split).target, predictions[split.value], train_target=train)
-            for split in (Split.val, Split.test)
-            if len(table.of(split))
-        }
-        for name, predictions in fitted.items()
-    }

@@ -52,22 +52,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """All trials in their order, which the ``best`` is, how much each choice mattered (shares that sum to 1; empty where
-    too few trials tell), and the best one's run, trained."""
+    """All trials in their order, which the ``best`` is, how much each choice mattered (shares that sum to 1; empty
+    where too few trials tell), and the best one's run, trained."""
 
     trials: list[Trial]
     best: Trial
     importance: Mapping[str, float]
     run: Run
-
-
-@dataclass(slots=True)
-class Told:
-    """What tuning tells its listener: the trial under way, the least loss of those before it, and its progress."""
-
-    number: int
-    best: float
-    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +79,7 @@ class Tuning:
         if self.budget_min is not None and not self.budget_min > 0:
             raise ConfigError(f"a time budget of {self.budget_min} minutes: it must be above 0")
 
-    def run(self, start: Run, *, resume: bool = False, listen: Callable[[Told], None] = lambda _: None) -> Tuned:
+    def run(self, start: Run, *, resume: bool = False, listen: Callable[[Progress], None] = lambda _: None) -> Tuned:
         """Tries configurations around that of ``start``, whose data it shares. Raises ConfigError where there are no
         validation seeds, or no trial comes to a finite loss, or where the folder holds the search of another task."""
         if start.config.ensemble > 1:
@@ -134,6 +125,7 @@ class Tuning:
         return study
 
     def done(self, study: optuna.Study) -> bool:
+        """Whether as many trials, or as long ones, as wanted have come to an end."""
         ended = [trial for trial in study.trials if "seconds" in trial.user_attrs]
         if self.trials is not None and len(ended) >= self.trials:
             return True
@@ -145,7 +137,7 @@ class Tuning:
         return math.inf if self.budget_min is None else self.budget_min - spent / 60
 
     def trial(
-        self, study: optuna.Study, start: Run, choices: Mapping[str, Any], listen: Callable[[Told], None]
+        self, study: optuna.Study, start: Run, choices: Mapping[str, Any], listen: Callable[[Progress], None]
     ) -> None:
         """Trains one configuration, and keeps its state where it is the best so far."""
         import optuna
@@ -163,7 +155,8 @@ class Tuning:
 
         def told(progress: Progress) -> None:
             nonlocal reported
-            listen(Told(len(ended), before.value if before is not None and before.value else math.nan, progress))
+            progress.label = f"trial {len(ended)}" + (f", best so far {before.value:.4f}" if before is not None else "")
+            listen(progress)
             if not progress.ripe or len(progress.history) == reported:
                 return
             reported = len(progress.history)

@@ -67,7 +67,7 @@ def test_training_is_told_with_its_losses_and_speed(shown: io.StringIO, monkeypa
     on_terminal = display.console.is_terminal
     now = [100.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
-    progress = Progress(total_steps=40, metric="auroc", number=2, models=3)
+    progress = Progress(total_steps=40, metric="auroc", label="training, model 2 of 3")
     with display.watcher() as watch:
         watch.stage("training, regime frozen")
         for step in range(1, 41):

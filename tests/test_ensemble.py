@@ -19,22 +19,17 @@ from rdl.blending import blend
 from rdl.metrics import evaluate
 from rdl.pipeline import BoundTask
 from rdl.query.task import Kind
-from rdl.shop import build_shop
-
-CHURN = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH users.id WHERE COUNT(orders.*, -90, 0, days) > 0"
-FAST = {"channels": 8, "fanouts": (4,), "summaries": 20, "members": 2, "min_steps": 40, "max_steps": 40}
+from tests.small import FAST, QUESTION, build_small
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("shop") / "shop.duckdb"
-    build_shop(path, scale=0.05)
-    return f"duckdb:///{path}"
+    return build_small(tmp_path_factory.mktemp("shop") / "shop.duckdb")
 
 
 @pytest.fixture(scope="module")
 def churn(shop: str) -> BoundTask:
-    return rdl.connect(shop).task(CHURN)
+    return rdl.connect(shop).task(QUESTION)
 
 
 def test_an_ensemble_is_the_mean_of_its_models_trained_alone(churn: BoundTask, tmp_path: Path) -> None:
@@ -84,7 +79,7 @@ def test_the_weight_of_a_blend_is_fitted_on_validation_alone() -> None:
 
 def test_a_run_killed_in_its_second_model_goes_on_to_the_same_figures(shop: str, tmp_path: Path) -> None:
     settings = [f"--set={name}={json.dumps(value)}" for name, value in FAST.items() if "steps" not in name]
-    words = ["train", CHURN, "--db", shop, "--ensemble", "2", "--no-importance", "--quiet", *settings,
+    words = ["train", QUESTION, "--db", shop, "--ensemble", "2", "--no-importance", "--quiet", *settings,
              "--set=min_steps=120", "--set=max_steps=120", "--set=patience=100"]  # fmt: skip
     command = [sys.executable, "-m", "rdl.cli", *words, "--out"]
     subprocess.run([*command, tmp_path / "whole"], check=True)

@@ -24,8 +24,9 @@ from rdl.page import Html
 from rdl.progress import Evaluation, Progress
 from rdl.query.task import SPLITS, Kind, LabelSql, Split, Task, TaskTable
 from rdl.report import standard_error, verdict, write_report
-from rdl.run import Figures, Run
+from rdl.run import Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
+from rdl.scoring import Figures
 from tests.memory import MemoryReader
 from tests.test_inspection import Page
 

@@ -72,7 +72,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Trains a model, keeps the best by validation, and reports it beside the baselines."""
-    from rdl.display import blend_note, figures_by_name, figures_table, watcher
+    from rdl.blending import blend_note, figures_by_name
+    from rdl.display import figures_table, watcher
     from rdl.machine import peak_rss_mb
     from rdl.report import verdict
 
