@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdl import charts
+from rdl.blending import Blend
 from rdl.clock import US_PER_DAY, Span, to_us
 from rdl.config import Regime, TrainConfig
+from rdl.importance import Importance
 from rdl.metrics import evaluate
 from rdl.page import Html
 from rdl.progress import Evaluation, Progress
@@ -27,6 +29,7 @@ from rdl.report import standard_error, verdict, write_report
 from rdl.run import Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
 from rdl.scoring import Figures
+from rdl.segments import Segment, segments
 from tests.memory import MemoryReader
 from tests.test_inspection import Page
 
@@ -90,6 +93,19 @@ def report(run: Any, folder: Path) -> Page:
     found = Page.check(text)
     found.text = text
     return found
+
+
+@pytest.fixture(autouse=True)
+def parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds of a run without a database are parted in two."""
+
+    def halves(run: Any, part: TaskTable) -> list[Segment]:
+        if isinstance(run, Run):
+            return segments(run, part)
+        rows = np.array_split(np.arange(len(part)), 2)
+        return [Segment("city", name, half) for name, half in zip(("Rome", "Oslo"), rows, strict=True)]
+
+    monkeypatch.setattr("rdl.report.segments", halves)
 
 
 @pytest.fixture
@@ -218,6 +234,26 @@ def test_it_is_written_fast_and_small(tmp_path: Path) -> None:
     found = report(run, tmp_path)
     assert time.perf_counter() - started < 3
     assert len(found.text) < 400_000
+
+
+@pytest.mark.parametrize("kind", [Kind.binary, Kind.regression])
+def test_lightgbm_stands_beside_the_model_wherever_it_is_judged(tmp_path: Path, kind: Kind) -> None:
+    run = run_of(kind)
+    test, train = run.table.of("test"), run.table.of("train").target
+    own, other = run.predict_split("test"), np.full(len(test), 0.25)
+    run.predicted = {"model": {"test": own}, "LightGBM": {"test": other}, "global": {"test": other}}
+    run.blend = Blend(0.25, {"test": {"auroc": 0.9, "mae": 0.1}})
+    run.importance = [Importance("column", "orders.amount", 0.2), Importance("relation", "orders → users", -0.1)]
+    found = report(run, tmp_path)
+    (line,) = (line for line in re.findall(r"<tr>(.*?)</tr>", found.text) if "city Rome" in line)
+    half = len(test) // 2
+    for each in (own, other):
+        figures = evaluate(kind, test.target[:half], each[:half], train_target=train)
+        for name in ("auroc", "log_loss") if kind is Kind.binary else ("mae",):
+            assert f'<td class="n">{figures[name]:.4f}</td>' in line
+    assert "model + LightGBM: 0.75 · model + 0.25 · LightGBM, the weight fitted on validation." in found.words
+    assert "column orders.amount" in found.words
+    assert "relation orders → users" not in found.words
 
 
 def figures_of(value: float) -> Figures:
