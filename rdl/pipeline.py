@@ -32,10 +32,11 @@ from rdl.database import open_reader
 from rdl.database.converted import ConvertedReader, formats_of, with_formats
 from rdl.database.reader import IfExists, Reader
 from rdl.display import Watcher, watcher
-from rdl.errors import ConfigError, did_you_mean
+from rdl.errors import ConfigError
 from rdl.folders import NewFolder
 from rdl.inspection import Inspection, inspect
-from rdl.query import Kind, Split, Task, TaskTable, read_manifest, read_task
+from rdl.query import Kind, Split, Task, TaskTable
+from rdl.query.named import read_named
 from rdl.schema import Schema
 from rdl.snapshot import Snapshot, load_or_build
 
@@ -155,20 +156,9 @@ class Database:
         return export(self.snapshot, asked, Path(folder), val=val, test=test)
 
     def _read(self, query: str | os.PathLike[str], parameters: Mapping[str, object] | None) -> Task:
-        text = os.fspath(query)
         known: Mapping[str, Path] = getattr(self.reader, "tasks", {})
-        folder = known.get(text) or Path(text)
-        if os.path.isfile(folder / "manifest.yaml"):  # noqa: PTH113  (a query may be longer than any path)
-            val_cut, test_cut = getattr(self.reader, "val_cut_us", None), getattr(self.reader, "test_cut_us", None)
-            if val_cut is None or test_cut is None:
-                raise ConfigError(
-                    f"{folder} is a RelBench task, and {self.url} says no validation and test times",
-                    hint="give its RelBench data set: --db relbench:FOLDER.",
-                )
-            return read_manifest(folder, self.schema, val_cut, test_cut)
-        if known and text.replace("-", "").replace("_", "").isalnum() and not text.upper().startswith("PREDICT"):
-            raise ConfigError(f"{self.url} has no task {text!r}", hint=did_you_mean(text, known))
-        return read_task(query if isinstance(query, Path) else text, self.schema, parameters=parameters)
+        cuts = getattr(self.reader, "val_cut_us", None), getattr(self.reader, "test_cut_us", None)
+        return read_named(query, self.schema, tasks=known, cuts=cuts, url=self.url, parameters=parameters)
 
     def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail", entity: str | None = None) -> int:
         """Writes ``rows`` into ``table`` in one transaction and returns their number.

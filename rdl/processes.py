@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -58,6 +59,15 @@ def check_devices(config: TrainConfig) -> None:
         raise ConfigError("there is one mps device", hint="leave --devices out.")
     if config.precision == "16-mixed" and not on_gpu:
         raise ConfigError("16-mixed precision needs a CUDA device", hint="use bf16-mixed or 32-true.")
+    if config.devices > 1 and hasattr(sys, "ps1"):
+        raise ConfigError(
+            "several processes are not started from a prompt or a notebook", hint="use rdl train … --devices N."
+        )
+    if config.devices > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError(
+            "a process of several runs the script that started it once more",
+            hint='put what trains under: if __name__ == "__main__":',
+        )
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("rdl starts its processes itself", hint="leave torchrun out, and give --devices N.")
 
@@ -172,11 +182,12 @@ def _explain(failure: ProcessExitedException | ProcessRaisedException, error: Ba
     """Raises what a user is to be told of a process that ended before its time."""
     if error is not None:
         raise error from None
-    killed = isinstance(failure, ProcessExitedException) and failure.signal_name
-    if killed or "closed by peer" in str(failure) or "Connection reset" in str(failure):
-        by = f" by {failure.signal_name}" if isinstance(failure, ProcessExitedException) and killed else ""
+    lost = "closed by peer" in str(failure) or "Connection reset" in str(failure)
+    if lost or (isinstance(failure, ProcessExitedException) and failure.signal_name):
         raise ConfigError(
-            f"a training process was ended{by}; the others were ended too",
+            "a training process was ended from outside; the others were ended too",
             hint="is there memory for so many? --resume goes on where it stopped.",
         ) from None
+    if isinstance(failure, ProcessExitedException):
+        raise ConfigError("the training processes could not be started; what they said stands above") from None
     raise failure
