@@ -240,6 +240,7 @@ class BoundTask:
         ``resume`` goes on where an interrupted run that was to be saved as ``out`` stopped. Raises ConfigError where
         ``out`` exists.
         """
+        from rdl.report import verdict
         from rdl.run import Run
 
         started = time.perf_counter()
@@ -256,6 +257,8 @@ class BoundTask:
             run.train(partial=partial, resume=resume, listen=watching.step)
             watching.stage("evaluation and baselines" if baselines else "evaluation")
             run.score(baselines=baselines)
+            if watch is None and (said := verdict(self.kind, run.metrics, run.baselines)).startswith("Warning"):
+                watching.note(said)  # whoever watches by himself, as the command line, says it himself
             if importance and folder is not None:
                 watching.stage("what the model reads")
                 run.explain()

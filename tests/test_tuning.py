@@ -22,6 +22,7 @@ from rdl.progress import Progress
 from rdl.run import Run
 from rdl.tuning import Tuning, settings_of, space
 from tests.small import FAST, QUESTION, build_small
+from tests.test_cli import rdl as main
 
 CONFIG = TrainConfig(**{**FAST, "fanouts": (4, 2), "learning_rate": 1e-4, "device": "cpu"})  # type: ignore[arg-type]
 
@@ -32,13 +33,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def churn(shop: str) -> BoundTask:
+def small(shop: str) -> BoundTask:
     return rdl.connect(shop).task(QUESTION)
 
 
 @pytest.fixture(scope="module")
-def start(churn: BoundTask) -> Run:
-    return Run.new(churn.definition, churn.db.snapshot, churn.labels, CONFIG)
+def start(small: BoundTask) -> Run:
+    return Run.new(small.definition, small.db.snapshot, small.labels, CONFIG)
 
 
 def test_the_recipe_is_the_first_trial_and_what_is_found_is_no_worse(start: Run, tmp_path: Path) -> None:
@@ -99,12 +100,12 @@ def test_what_is_given_is_not_searched_over(start: Run, tmp_path: Path) -> None:
         Tuning(tmp_path / "t", trials=2, fixed=frozenset(space(CONFIG))).run(start)
 
 
-def test_searches_without_a_meaning_are_refused(churn: BoundTask, start: Run, tmp_path: Path) -> None:
+def test_searches_without_a_meaning_are_refused(small: BoundTask, start: Run, tmp_path: Path) -> None:
     for ends in ({}, {"trials": 0}, {"trials": 1.5}, {"time_budget_min": 0}, {"time_budget_min": float("nan")}):
         with pytest.raises(ConfigError):
-            churn.tune(out=tmp_path / "run", **ends)  # type: ignore[arg-type]
+            small.tune(out=tmp_path / "run", **ends)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ensemble"):
-        churn.tune(out=tmp_path / "run", trials=1, ensemble=2)
+        small.tune(out=tmp_path / "run", trials=1, ensemble=2)
     only = start.table.take((start.table.split == 0).nonzero()[0])
     with pytest.raises(ConfigError, match="validation"):
         Tuning(tmp_path / "t", trials=1).run(replace(start, labels=lambda: only))
@@ -122,7 +123,7 @@ def test_a_killed_search_goes_on_and_ends_in_a_run(shop: str, tmp_path: Path) ->
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "run").exists()
-    subprocess.run([sys.executable, "-m", "rdl.cli", *words, "--resume"], check=True)
+    main(*words, "--resume")
     trials = pd.read_csv(tmp_path / "run" / "trials.csv")
     assert trials["trial"].tolist() == [0, 1, 2]
     page = (tmp_path / "run" / "tuning.html").read_text()
