@@ -214,7 +214,7 @@ def trials_table(tuned: Tuned, most: int = 8) -> Table:
     """The best trials by their loss on validation, the least first, with what was tried in each."""
     whole = sorted((one for one in tuned.trials if not one.pruned), key=lambda one: one.loss)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", "val loss", *(name.replace("_", " ") for name in tuned.best.tried)):
+    for name in ("trial", "val\nloss", *(name.replace("_", "\n") for name in tuned.best.tried)):
         table.add_column(name, justify="right", no_wrap=True)
     for one in whole[:most]:
         tried = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in one.tried.values())

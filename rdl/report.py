@@ -6,9 +6,7 @@ It says what was asked of which data, how good the model is beside the baselines
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +15,14 @@ import numpy.typing as npt
 from rdl import charts
 from rdl.blending import blend_note, figures_by_name
 from rdl.clock import US_PER_DAY, format_time
-from rdl.config import Regime, TrainConfig
+from rdl.config import Regime
 from rdl.errors import redact
 from rdl.machine import peak_rss_mb, versions
 from rdl.metrics import evaluate, headline
 from rdl.page import Html, bullets, element, join, page
 from rdl.page import table as html_table
 from rdl.query.task import Kind, Split, Task, TaskTable
+from rdl.reproduce import command
 from rdl.run import Run
 from rdl.schema_diagram import draw_diagram
 from rdl.scoring import Figures
@@ -37,9 +36,6 @@ _NAMES = {
     "mae": "MAE", "rmse": "RMSE", "r2": "R²", "nmae": "normalised MAE",
 }  # fmt: skip
 _LESS_IS_BETTER = {"log_loss", "brier", "mae", "rmse", "nmae"}
-#: The settings that ``rdl train`` takes; with any other than its default, Python is shown.
-_OPTIONS = {"regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
-            "device": "--device", "time_budget_min": "--time-budget"}  # fmt: skip
 #: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
 LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
 #: Inputs drawn by their importance, at most; and the baselines that are drawn beside the model.
@@ -349,20 +345,6 @@ def _window(task: Task) -> str:
 
 
 def _again(run: Run, url: str) -> Iterator[Html]:
-    config, default = run.config, TrainConfig()
-    changed = [f.name for f in fields(TrainConfig) if getattr(config, f.name) != getattr(default, f.name)]
-    if set(changed) <= set(_OPTIONS):
-        words = ["rdl", "train", run.task.source.strip(), "--db", redact(url), "--out", "run"]
-        for name, option in _OPTIONS.items():
-            if name in changed or name in ("regime", "seed"):
-                words += [option, str(getattr(config, name))]
-        yield element("pre", shlex.join(words))
-    else:
-        values = {name: getattr(config, name) for name in dict.fromkeys(["seed", *changed])}
-        settings = ", ".join(f"{k}={(str(v) if isinstance(v, Regime) else v)!r}" for k, v in values.items())
-        yield element(
-            "pre", f"import rdl\n\ndb = rdl.connect({redact(url)!r})\n"
-            f"run = db.task({run.task.source.strip()!r}).fit({settings})",
-        )  # fmt: skip
+    yield element("pre", command(run.task.source, run.config, url))
     made = {**versions(), "schema": run.snapshot.schema.fingerprint()}
     yield element("p", join((f"{name} {value}" for name, value in made.items()), ", "), kind="soft")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
 from rdl import charts
-from rdl.errors import redact
 from rdl.page import Html, element, page
 from rdl.page import table as html_table
 from rdl.query.task import Task
-from rdl.tuning import Tuned, settings_of
+from rdl.reproduce import command
+from rdl.tuning import Tuned
 
 #: Trials in the table of the page, at most; ``trials.csv`` holds all.
 MOST_TRIALS = 50
@@ -65,9 +64,6 @@ def _page(tuned: Tuned, task: Task, url: str) -> str:
         for one in ranked[:MOST_TRIALS]
     ]
     heads = ["trial", "", *(name.replace("_", " ") for name in names), "val loss", "val metric", "seconds"]
-    words = ["rdl", "train", task.source.strip(), "--db", redact(url), "--out", "run"]
-    for name, value in settings_of(tuned.best.tried).items():
-        words += ["--set", f"{name}={list(value) if isinstance(value, tuple) else value!r}"]
     seen = "Loss and metric are of validation: test was not looked at. The best is the best of many on the same seeds, "
     parts = [
         element("h1", element("code", task.source.strip()), kind="question"),
@@ -77,6 +73,6 @@ def _page(tuned: Tuned, task: Task, url: str) -> str:
         element("h2", "Trials"),
         html_table(heads, lines, numbers=len(names) + 3, first=0),
         element("h2", "Train the best again"),
-        element("pre", shlex.join(words)),
+        element("pre", command(task.source, tuned.run.config, url)),
     ]
     return page("rdl: tuning", *(part for part in parts if part != Html()))

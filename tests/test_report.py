@@ -162,12 +162,10 @@ def test_each_regime_says_what_was_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_settings_that_only_python_takes_are_shown_in_python(tmp_path: Path) -> None:
-    found = report(run_of(config=TrainConfig(channels=16, regime=Regime.frozen, seed=3)), tmp_path)
-    line = next(line for line in found.words.splitlines() if line.startswith("run = "))
-    assert line.endswith(".fit(seed=3, regime='frozen', channels=16)")
-    compile(line, "report.html", "exec")
-    assert "rdl train" not in found.words
+def test_the_command_gives_every_setting_that_is_not_the_default(tmp_path: Path) -> None:
+    config = TrainConfig(channels=16, fanouts=(8, 2), regime=Regime.frozen, seed=3, ensemble=2)
+    found = report(run_of(config=config), tmp_path)
+    assert "--regime frozen --seed 3 --set channels=16 --set 'fanouts=[8,2]' --ensemble 2" in found.words
 
 
 @pytest.mark.usefixtures("undrawn")

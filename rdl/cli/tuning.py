@@ -53,7 +53,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Searches for better settings on validation, from the recipe on; what --set fixes is not searched over."""
-    from rdl.blending import figures_by_name
+    from rdl.blending import blend_note, figures_by_name
     from rdl.display import figures_table, trials_table, watcher
     from rdl.report import verdict
     from rdl.tuning_page import said
@@ -84,5 +84,7 @@ def tune(
         say(trials_table(found.tuned))
         say(said(found.tuned))
         say(figures_table(bound.kind, figures_by_name(found), regime))
+        if found.blend is not None:
+            say(blend_note(found.blend), style="dim")
         say(verdict(bound.kind, found.metrics, found.baselines))
         say(f"{out}/tuning.html and {out}/report.html show more.")
