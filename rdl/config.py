@@ -43,6 +43,10 @@ class ClassWeights(StrEnum):
     balanced = "balanced"
 
 
+#: The precisions of training steps, as Lightning Fabric calls them.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How a model is built and trained."""
@@ -91,12 +95,20 @@ class TrainConfig:
     """Evaluations without a better validation figure before training stops."""
     averaging: float = 0.98
     """The decay of the running average of the weights that is evaluated and kept."""
+    ensemble: int = 1
+    """Models trained, with this seed and those that follow it; the mean of their outputs is the prediction."""
     time_budget_min: float | None = None
-    """Minutes after which training stops with the best model so far; None for no limit."""
+    """Minutes after which training stops with the best weights so far, all models of an ensemble taken together; None
+    for no limit. Reading the data before, and evaluation, baselines and report after, are not among them."""
     threads: int = max(1, (os.cpu_count() or 1) // 2)
     """PyTorch's threads on a CPU. Half of the cores by default: on busy cores more threads stall, not speed up."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or another accelerator that Lightning Fabric knows."""
+    devices: int = 1
+    """Processes that share each batch, each on a GPU of its own, or on the CPU with its share of the threads."""
+    precision: str = "32-true"
+    """``32-true``, or ``bf16-mixed`` or ``16-mixed``: training steps in half of the bits. Evaluation and prediction are
+    in full precision always."""
 
     @staticmethod
     def of(settings: Mapping[str, Any]) -> TrainConfig:
@@ -128,8 +140,10 @@ class TrainConfig:
         for name in ("seed", "summaries"):
             require_whole(name, getattr(self, name), least=0)
         counts = ("channels", "members", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads")
-        for name in counts:
+        for name in (*counts, "ensemble", "devices"):
             require_whole(name, getattr(self, name), least=1)
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"unknown precision {self.precision!r}", hint=f"use {', '.join(PRECISIONS)}.")
         if self.time_budget_min is not None and self.time_budget_min <= 0:
             raise ConfigError(f"a time budget of {self.time_budget_min} minutes: it must be above 0")
 

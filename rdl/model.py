@@ -88,7 +88,8 @@ class RelationalModel(nn.Module):
         one = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(rows), device=rows.device))
         frame = features.frame(rows[one], [(columns, hide[one]) for columns, hide in unread])
         encoded = encoder.columns(frame, len(one))
-        return encoder.forward(encoded[place], torch.where(known, gaps_us, 0), known)
+        # In mixed precision too, what the layers add up is kept in full.
+        return encoder.forward(encoded[place], torch.where(known, gaps_us, 0), known).float()
 
 
 def build(
