@@ -308,5 +308,8 @@ def _calendar(seeds: Seeds) -> Iterator[tuple[str, Floats]]:
 
 
 def _narrow(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Codes as int32, numbers as float32."""
-    return values.astype(np.int32 if np.issubdtype(values.dtype, np.integer) else np.float32)
+    """Codes as int32, numbers as float32: those that are too large for it as its largest."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int32)
+    most = np.finfo(np.float32).max
+    return np.where(np.isinf(values), values, np.clip(values, -most, most)).astype(np.float32)

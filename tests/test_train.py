@@ -22,6 +22,7 @@ from rdl.progress import Progress
 from rdl.query.task import Kind, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
+from rdl.summaries import SummaryStatistics
 from rdl.train import Inputs, fit
 from tests.memory import MemoryReader
 
@@ -98,8 +99,13 @@ def test_what_the_past_adds_up_to_is_read_beside_the_graph(inputs: tuple[Snapsho
     statistics = features.fit(snapshot, 85 * US_PER_DAY)
     found = []
     for width in (0, 1):
+        sums = (
+            SummaryStatistics(0, ("sum",), (0.0,), (1.0,), (), (tuple(np.linspace(0, 5, 9).tolist()),))
+            if width
+            else None
+        )
         model = build(
-            statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.0, members=4, summary=width
+            statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.0, members=4, summary=sums
         )
         progress = fit(model, replace(given, summarise=summarise if width else None), config)
         found.append(max(line.val_metric for line in progress.history))
@@ -160,7 +166,7 @@ def test_stale_seeds_see_at_most_their_own_time(inputs: tuple[Snapshot, Inputs])
     seeds, *_ = batches[0]
     lag = (seeds.time - seeds.cut) / US_PER_DAY
     assert ((lag >= 0) & (lag <= 10)).all()
-    assert 0.2 < (lag > 0).double().mean() < 0.8
+    assert 0.7 < (lag > 0).double().mean() < 1
     again, *_ = batches[0]
     assert torch.equal(seeds.cut, again.cut)
 
