@@ -16,12 +16,33 @@ class ByteDropout(nn.Module):
         super().__init__()
         self.dropped = round(p * 256)
 
+    @property
+    def scale(self) -> float:
+        """What the entries that are kept are multiplied by."""
+        return 256 / (256 - self.dropped)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is dropped: in training, and p above 0."""
+        return self.training and self.dropped > 0
+
     def forward(self, x: Tensor) -> Tensor:
         """``x`` with entries set to zero at random and the others scaled up, in training; else ``x`` itself."""
-        if not self.training or not self.dropped:
+        if not self.active:
             return x
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
+        return x * self.mask(self.draw(x.shape, x.device))
+
+    def draw(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """A random byte an entry, uint8 ``[shape]``."""
+        number = shape.numel()
+        words = torch.empty((number + 7) // 8, dtype=torch.int64, device=device)
         # All 64 bits are random: the full range of int64 but for its last value.
         words.random_(-(2**63), 2**63 - 1)
-        kept = words.view(torch.uint8)[: x.numel()].view_as(x) >= self.dropped
-        return x * kept * (256 / (256 - self.dropped))
+        return words.view(torch.uint8)[:number].view(shape)
+
+    def mask(self, drawn: Tensor) -> Tensor:
+        """The factors of the entries for their bytes: 0, or :attr:`scale`.
+
+        By arithmetic on floats, which costs a quarter of a comparison and a product with its result.
+        """
+        return drawn.float().sub_(self.dropped - 1).clamp_(0, 1).mul_(self.scale)

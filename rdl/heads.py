@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from rdl.dropout import ByteDropout
 
@@ -43,12 +45,54 @@ class EnsembleHead(nn.Module):
 
     def forward(self, seeds: Tensor) -> Tensor:
         """See :class:`Head`."""
-        members = len(self.bias)
-        each = self.dropout(seeds.unsqueeze(1).expand(-1, members, -1).contiguous()) * self.input_scale
-        hidden = (each @ self.weight) * self.hidden_scale + self.hidden_bias
+        drawn = None
+        if self.dropout.active:
+            drawn = self.dropout.draw(torch.Size((len(self.bias), *seeds.shape)), seeds.device)
+        hidden = _Members.apply(seeds, self.input_scale, self.weight, drawn, self.dropout)
+        hidden = hidden * self.hidden_scale.unsqueeze(1) + self.hidden_bias.unsqueeze(1)
         hidden = self.dropout(torch.relu(self.norm(hidden)))
-        outputs: Tensor = (hidden * self.output).sum(-1) + seeds @ self.linear.T + self.bias
+        outputs: Tensor = (hidden * self.output.unsqueeze(1)).sum(-1).T + seeds @ self.linear.T + self.bias
         return outputs
+
+
+class _Members(Function):
+    """(dropout(x) ∘ rₖ) W of every member k: ``x`` ``[S, channels]`` → ``[members, S, hidden]``.
+
+    One member after the other, their inputs made again for the gradients: those of all at once are too large for a
+    processor's cache, and writing and reading them takes as long as the products.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scales: Tensor, weight: Tensor, drawn: Tensor | None, dropout: ByteDropout
+    ) -> Tensor:
+        """``drawn`` are the bytes of ``dropout``, uint8 ``[members, S, channels]``; None drops nothing."""
+        ctx.save_for_backward(x, scales, weight, drawn)
+        ctx.dropout = dropout
+        out = x.new_empty(len(scales), len(x), weight.size(1))
+        for member, scale in enumerate(scales):
+            own = x * scale
+            if drawn is not None:
+                own.mul_(dropout.mask(drawn[member]))
+            torch.mm(own, weight, out=out[member])
+        return out
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of ``x``, the scales and the weight."""
+        x, scales, weight, drawn = ctx.saved_tensors
+        of_x, of_scales, of_weight = torch.zeros_like(x), torch.empty_like(scales), torch.zeros_like(weight)
+        for member, scale in enumerate(scales):
+            of_own, kept = grad[member] @ weight.T, x
+            if drawn is not None:
+                mask = ctx.dropout.mask(drawn[member])
+                of_own.mul_(mask)
+                kept = mask.mul_(x)
+            of_x.addcmul_(of_own, scale)
+            torch.sum(of_own.mul_(x), 0, out=of_scales[member])
+            of_weight.addmm_((kept * scale).T, grad[member])
+        return of_x, of_scales, of_weight, None, None
 
 
 def _uniform(*shape: int, fan_in: int) -> Tensor:

@@ -1,0 +1,48 @@
+"""Columns are encoded as torch-frame's encoders and a linear map say, by a shorter way."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from rdl import features
+from rdl.clock import NEVER
+from rdl.encoders import TableEncoder
+from tests.memory import MemoryReader
+
+
+@pytest.mark.parametrize("rows", [0, 2, 40])
+def test_the_columns_are_those_of_the_two_maps(tmp_path: Path, rows: int) -> None:
+    """Of few rows, where entries of categories outnumber the cells, and of many."""
+    count, day = 40, datetime.datetime(2020, 1, 1)
+    table = pa.table(
+        {
+            "id": range(count),
+            "number": [None if n % 7 == 0 else n * n / 3 for n in range(count)],
+            "other": [float(n % 5) for n in range(count)],
+            "word": [None if n % 11 == 0 else "abc"[n % 3] for n in range(count)],
+            "colour": ["red" if n % 2 else "blue" for n in range(count)],
+            "day": [day + datetime.timedelta(days=37 * (n % 9)) for n in range(count)],
+            "text": [f"some words {n} and {n * 7}" for n in range(count)],
+        }
+    )
+    snapshot = MemoryReader({"things": table}, keys={"things": "id"}).snapshot(tmp_path / "s")
+    fitted = features.fit(snapshot, NEVER - 1)
+    packed = features.pack(snapshot, fitted)["things"]
+    torch.manual_seed(0)
+    encoder = TableEncoder(fitted["things"], 8)
+    assert encoder.encode is not None
+    assert encoder.mix is not None
+    assert {"numerical", "categorical", "timestamp"} <= set(encoder.encode.encoder_dict)
+    torch.nn.init.normal_(encoder.bias)
+    taken = torch.arange(rows)
+    frame = packed.frame(taken, [(("number", "word"), taken % 4 == 1)])
+    assert frame is not None
+    found = encoder.columns(frame, rows)
+    columns, _ = encoder.encode(frame)
+    assert torch.allclose(found, encoder.mix(columns.flatten(1)) + encoder.bias, atol=1e-5)
+    assert found.shape == (rows, 8)
