@@ -27,6 +27,16 @@ class Sampling(StrEnum):
     uniform = "uniform"
 
 
+class Layers(StrEnum):
+    """How messages are passed: :class:`~rdl.convs.HeteroSAGE`, :class:`~rdl.convs.HeteroAttention`,
+    :class:`~rdl.convs.RelGNN` or :class:`~rdl.convs.RelationalTransformer`."""
+
+    sage = "sage"
+    attention = "attention"
+    relgnn = "relgnn"
+    transformer = "transformer"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How a model is built and trained."""
@@ -35,6 +45,8 @@ class TrainConfig:
     """Which rows validation and test may see."""
     seed: int = 0
     """The seed of every random number: the same seed gives the same model."""
+    model: Layers = Layers.sage
+    """What the layers of message passing are: ``sage``, ``attention``, ``relgnn`` or ``transformer``."""
     channels: int = 64
     """The width of node vectors."""
     fanouts: tuple[int, ...] = (64, 4)
@@ -97,6 +109,8 @@ class TrainConfig:
             require_whole(f"the fanout of hop {hop}", children, least=1)
         if self.sampling not in tuple(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
+        if self.model not in tuple(Layers):
+            raise ConfigError(f"there is no model {self.model!r}", hint=f"use one of {', '.join(Layers)}.")
         for name in ("seed", "summaries"):
             require_whole(name, getattr(self, name), least=0)
         counts = ("channels", "members", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads")

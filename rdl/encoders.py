@@ -110,7 +110,8 @@ class CodeEncoder(EmbeddingEncoder):
         """Σ over columns c of ``encode_forward(feat)[:, c] @ mix[c]``, ``[N, D]``, for maps ``[columns, channels, D]``:
         where there are fewer entries than cells, the entries are mapped rather than the cells."""
         if len(self.emb.weight) > feat.numel():
-            return self.encode_forward(feat).flatten(1) @ mix.flatten(0, 1)
+            cells: Tensor = self.encode_forward(feat)
+            return cells.flatten(1) @ mix.flatten(0, 1)
         ends = [*self.offset[1:].tolist(), len(self.emb.weight) - 1]
         sizes = [end - begin for begin, end in zip(self.offset.tolist(), ends, strict=True)]
         of_columns = self.emb.weight[1:].split(sizes)

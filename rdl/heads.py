@@ -48,7 +48,9 @@ class EnsembleHead(nn.Module):
         drawn = None
         if self.dropout.active:
             drawn = self.dropout.draw(torch.Size((len(self.bias), *seeds.shape)), seeds.device)
-        hidden = _Members.apply(seeds, self.input_scale, self.weight, drawn, self.dropout)
+        hidden: Tensor = _Members.apply(  # type: ignore[no-untyped-call]
+            seeds, self.input_scale, self.weight, drawn, self.dropout
+        )
         hidden = hidden * self.hidden_scale.unsqueeze(1) + self.hidden_bias.unsqueeze(1)
         hidden = self.dropout(torch.relu(self.norm(hidden)))
         outputs: Tensor = (hidden * self.output.unsqueeze(1)).sum(-1).T + seeds @ self.linear.T + self.bias
@@ -78,7 +80,7 @@ class _Members(Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of ``x``, the scales and the weight."""
         x, scales, weight, drawn = ctx.saved_tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,14 @@ from rdl.schema import Relation
 
 #: So many bits beside a row's number, which has 31, are one number of 64.
 _BITS = 31
+
+
+class ConvFactory(Protocol):
+    """What makes a layer: a class of :mod:`rdl.convs`, or a function."""
+
+    def __call__(self, tables: Sequence[str], types: Sequence[EdgeType], channels: int, *, dropout: float) -> Conv:
+        """A layer for these tables and edge types, of as many channels."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +112,13 @@ def build(
     members: int = 1,
     summary: int = 0,
     masked: Collection[tuple[str, str]] = (),
+    conv: ConvFactory = HeteroSAGE,
 ) -> RelationalModel:
-    """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, and an
+    """The reference model: :class:`TableEncoder` for each table, ``layers`` of what ``conv`` makes, and an
     :class:`EnsembleHead` of ``members``, which reads ``summary`` numbers of each seed beside its graph."""
     types = [EdgeType(relation, to_parent) for relation in relations for to_parent in (True, False)]
     encoders = {table: TableEncoder(fitted, channels, dropout=dropout) for table, fitted in statistics.items()}
-    convs = [HeteroSAGE(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
+    convs = [conv(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
     read = 2 * channels + 6
     head = EnsembleHead(read + summary, channels, members, dropout=dropout)
     return RelationalModel(Parts(encoders, convs, head, read), masked)

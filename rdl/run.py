@@ -23,14 +23,15 @@ from torch import Tensor
 from rdl import features
 from rdl.baselines import fit_baselines
 from rdl.checkpoint import read_weights, write_weights
-from rdl.config import Regime, TrainConfig
+from rdl.config import Layers, Regime, TrainConfig
+from rdl.convs import HeteroAttention, HeteroSAGE, RelationalTransformer, RelGNN
 from rdl.embedders import HASHING, Embedder, embedder
 from rdl.errors import ConfigError
 from rdl.features import Features, Statistics
 from rdl.folders import read_json, write_json
 from rdl.losses import Objective
 from rdl.metrics import evaluate
-from rdl.model import RelationalModel, build
+from rdl.model import ConvFactory, RelationalModel, build
 from rdl.predict import predict, sampler_of, seeds_of
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
@@ -40,6 +41,13 @@ from rdl.summaries import Summaries, SummaryStatistics
 from rdl.train import MAX_TRAINING_SEEDS, Evaluation, Inputs, Progress, fit
 
 Figures = dict[str, dict[str, float]]
+
+_CONVS: Mapping[str, ConvFactory] = {
+    Layers.sage: HeteroSAGE,
+    Layers.attention: HeteroAttention,
+    Layers.relgnn: RelGNN,
+    Layers.transformer: RelationalTransformer,
+}
 
 
 @dataclass(slots=True)
@@ -288,6 +296,7 @@ def _model(
         members=config.members,
         summary=summary,
         masked=task.label_columns,
+        conv=_CONVS[config.model],
     )
 
 
