@@ -133,8 +133,8 @@ def test_every_weight_is_learnt(layer: Callable[..., torch.nn.Module], snapshot:
     loss = sum(own.square().sum() for own in conv(given, subgraph, 3).values())
     loss.backward()
     still = [name for name, weights in conv.named_parameters() if weights.grad is None or not weights.grad.any()]
-    # A softmax is the same whatever is added to all scores.
-    assert [name for name in still if name != "key.bias"] == []
+    # A softmax is the same whatever is added to all scores, and so is a decay among equally old children.
+    assert [name for name in still if name != "key.bias" and not name.endswith("log_constant")] == []
 
 
 @every_layer
