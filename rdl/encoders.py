@@ -234,8 +234,12 @@ class TableEncoder(nn.Module):
             return self.bias.expand(rows, -1)
         mixed = self.bias.expand(rows, -1)
         maps = self.mix.weight.T.reshape(-1, self.column_channels, len(self.bias))
-        for kind, values in frame.feat_dict.items():
-            encoder, names = self.encode.encoder_dict[kind.value], frame.col_names_dict[kind]
+        for kind in frame.stypes:  # in the order in which torch-frame joins them
+            encoder, names, values = (
+                self.encode.encoder_dict[kind.value],
+                frame.col_names_dict[kind],
+                frame.feat_dict[kind],
+            )
             own, maps = maps[: len(names)], maps[len(names) :]
             if isinstance(encoder, WeightedEncoder | CodeEncoder):
                 mixed = mixed + encoder.mixed(values, own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import torch
 from rdl import features
 from rdl.clock import NEVER
 from rdl.encoders import TableEncoder
+from rdl.schema import Stype
 from tests.memory import MemoryReader
 
 
@@ -30,19 +32,25 @@ def test_the_columns_are_those_of_the_two_maps(tmp_path: Path, rows: int) -> Non
             "text": [f"some words {n} and {n * 7}" for n in range(count)],
         }
     )
-    snapshot = MemoryReader({"things": table}, keys={"things": "id"}).snapshot(tmp_path / "s")
+    reader = MemoryReader({"things": table}, keys={"things": "id"})
+    columns = (
+        replace(c, stype=Stype.text_embedded) if c.name == "text" else c for c in reader.schema["things"].columns
+    )
+    things = replace(reader.schema["things"], columns=tuple(columns))
+    reader.schema = replace(reader.schema, tables={"things": things})
+    snapshot = reader.snapshot(tmp_path / "s")
     fitted = features.fit(snapshot, NEVER - 1)
     packed = features.pack(snapshot, fitted)["things"]
     torch.manual_seed(0)
     encoder = TableEncoder(fitted["things"], 8)
     assert encoder.encode is not None
     assert encoder.mix is not None
-    assert {"numerical", "categorical", "timestamp"} <= set(encoder.encode.encoder_dict)
+    assert {"numerical", "categorical", "timestamp", "embedding"} == set(encoder.encode.encoder_dict)
     torch.nn.init.normal_(encoder.bias)
     taken = torch.arange(rows)
     frame = packed.frame(taken, [(("number", "word"), taken % 4 == 1)])
     assert frame is not None
     found = encoder.columns(frame, rows)
-    columns, _ = encoder.encode(frame)
-    assert torch.allclose(found, encoder.mix(columns.flatten(1)) + encoder.bias, atol=1e-5)
+    encoded, _ = encoder.encode(frame)
+    assert torch.allclose(found, encoder.mix(encoded.flatten(1)) + encoder.bias, atol=1e-5)
     assert found.shape == (rows, 8)
