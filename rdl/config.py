@@ -59,6 +59,8 @@ class TrainConfig:
     the model or function that was given."""
     summaries: int = 200
     """Window aggregates of each seed's past that are read beside its graph, at most; 0 for none."""
+    identities: bool = False
+    """Whether a learnt vector says which row it is, of small tables that others refer to."""
     members: int = 16
     """Perceptrons of the head, which share most of their weights, and whose mean is the prediction."""
     dropout: float = 0.3

@@ -13,7 +13,7 @@ from torch_frame.data.stats import StatType
 from torch_frame.nn.encoder import EmbeddingEncoder, StypeEncoder, StypeWiseFeatureEncoder
 
 from rdl.clock import NEVER, US_PER_DAY
-from rdl.columns import NULL
+from rdl.columns import NULL, UNSEEN
 from rdl.dropout import ByteDropout
 from rdl.features import Statistics
 
@@ -103,21 +103,47 @@ class CyclicEncoder(WeightedEncoder):
         return torch.cat([waves, states(feat[..., 0])], dim=-1)
 
 
+#: The share of rows that are shown without their identity in training, so that one without it is known too.
+IDENTITY_DROPOUT = 0.3
+
+
 class CodeEncoder(EmbeddingEncoder):
-    """Categories: an entry for each of a column, zeros for NULL."""
+    """Categories: an entry for each of a column, zeros for NULL.
+
+    ``identities`` are the numbers of columns that say which row it is. One that training did not see has zeros there,
+    and in training so has any at random, for all seeds of a batch alike.
+    """
+
+    identities: tuple[int, ...] = ()
+
+    def encode_forward(self, feat: Tensor, col_names: list[str] | None = None) -> Tensor:
+        """Codes ``[N, columns]`` → ``[N, columns, channels]``."""
+        cells: Tensor = super().encode_forward(self.shown(feat), col_names)
+        return cells
+
+    def shown(self, feat: Tensor) -> Tensor:
+        """The codes with NULL for identities that are unseen or dropped."""
+        if not self.identities:
+            return feat
+        which = torch.tensor(self.identities, device=feat.device)
+        codes = feat[:, which]
+        hidden = codes == UNSEEN
+        if self.training:
+            hidden |= torch.rand(codes.shape, device=codes.device) < IDENTITY_DROPOUT
+        return feat.index_copy(1, which, codes.masked_fill(hidden, NULL))
 
     def mixed(self, feat: Tensor, mix: Tensor) -> Tensor:
         """Σ over columns c of ``encode_forward(feat)[:, c] @ mix[c]``, ``[N, D]``, for maps ``[columns, channels, D]``:
         where there are fewer entries than cells, the entries are mapped rather than the cells."""
         if len(self.emb.weight) > feat.numel():
-            cells: Tensor = self.encode_forward(feat)
-            return cells.flatten(1) @ mix.flatten(0, 1)
+            return self.encode_forward(feat).flatten(1) @ mix.flatten(0, 1)
+        codes = self.shown(feat)
         ends = [*self.offset[1:].tolist(), len(self.emb.weight) - 1]
         sizes = [end - begin for begin, end in zip(self.offset.tolist(), ends, strict=True)]
         of_columns = self.emb.weight[1:].split(sizes)
         entries = torch.cat([entry @ each for entry, each in zip(of_columns, mix, strict=True)])
         return embedding_bag(
-            torch.where(feat < 0, len(entries), feat + self.offset),
+            torch.where(codes < 0, len(entries), codes + self.offset),
             torch.cat([entries, entries.new_zeros(1, entries.size(1))]),
             mode="sum",
         )
@@ -209,9 +235,11 @@ class TableEncoder(nn.Module):
         self.column_channels = column_channels
         self.encode: StypeWiseFeatureEncoder | None = None
         if columns:
+            codes = CodeEncoder()
+            codes.identities = tuple(map(list(statistics.categories).index, statistics.identities))
             encoders: dict[stype, StypeEncoder] = {
                 stype.numerical: NumberEncoder(),
-                stype.categorical: CodeEncoder(),
+                stype.categorical: codes,
                 stype.multicategorical: BagEncoder(),
                 stype.embedding: VectorEncoder(),
                 stype.timestamp: CyclicEncoder(),

@@ -42,6 +42,9 @@ from rdl.train import MAX_TRAINING_SEEDS, Evaluation, Inputs, Progress, fit
 
 Figures = dict[str, dict[str, float]]
 
+#: A table whose rows are told apart has at most so many of them, and so many training seeds for each.
+MAX_IDENTITIES, SEEDS_AN_IDENTITY = 2_000, 8
+
 _CONVS: Mapping[str, ConvFactory] = {
     Layers.sage: HeteroSAGE,
     Layers.attention: HeteroAttention,
@@ -75,8 +78,9 @@ class Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
         text embedder where it is not the one that the config names."""
         by = by or embedder(config.text_embedder)
-        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
+        most = min(MAX_IDENTITIES, len(train) // SEEDS_AN_IDENTITY) if config.identities else 0
+        statistics = features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels, identities=most)
         objective = Objective.fit(task.kind, train.target)
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
