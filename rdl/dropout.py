@@ -30,7 +30,7 @@ class ByteDropout(nn.Module):
         """``x`` with entries set to zero at random and the others scaled up, in training; else ``x`` itself."""
         if not self.active:
             return x
-        return x * self.mask(self.draw(x.shape, x.device))
+        return x * self.mask(self.draw(x.shape, x.device), x.dtype)
 
     def draw(self, shape: torch.Size, device: torch.device) -> Tensor:
         """A random byte an entry, uint8 ``[shape]``."""
@@ -40,9 +40,10 @@ class ByteDropout(nn.Module):
         words.random_(-(2**63), 2**63 - 1)
         return words.view(torch.uint8)[:number].view(shape)
 
-    def mask(self, drawn: Tensor) -> Tensor:
+    def mask(self, drawn: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """The factors of the entries for their bytes: 0, or :attr:`scale`.
 
-        By arithmetic on floats, which costs a quarter of a comparison and a product with its result.
+        By arithmetic on floats, which costs a quarter of a comparison and a product with its result; bytes are exact
+        in 16 bits too.
         """
-        return drawn.float().sub_(self.dropped - 1).clamp_(0, 1).mul_(self.scale)
+        return drawn.to(dtype).sub_(self.dropped - 1).clamp_(0, 1).mul_(self.scale)

@@ -75,7 +75,7 @@ class _Members(Function):
         for member, scale in enumerate(scales):
             own = x * scale
             if drawn is not None:
-                own.mul_(dropout.mask(drawn[member]))
+                own.mul_(dropout.mask(drawn[member], x.dtype))
             torch.mm(own, weight, out=out[member])
         return out
 
@@ -88,7 +88,7 @@ class _Members(Function):
         for member, scale in enumerate(scales):
             of_own, kept = grad[member] @ weight.T, x
             if drawn is not None:
-                mask = ctx.dropout.mask(drawn[member])
+                mask = ctx.dropout.mask(drawn[member], x.dtype)
                 of_own.mul_(mask)
                 kept = mask.mul_(x)
             of_x.addcmul_(of_own, scale)

@@ -31,3 +31,16 @@ def test_gradients_are_those_of_the_formula(p: float, monkeypatch: pytest.Monkey
     found = torch.autograd.grad((head(x) * weights).sum(), wanted)
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_head_is_trained_in_any_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    head = EnsembleHead(9, 6, 4, dropout=0.3).to(dtype)
+    head(torch.randn(5, 9, dtype=dtype)).sum().backward()
+    assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in head.parameters())
+    plainly = EnsembleHead(9, 6, 4, dropout=0.3)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = plainly(torch.randn(5, 9))
+    outputs.float().sum().backward()
+    assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in plainly.parameters())
