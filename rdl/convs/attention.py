@@ -46,8 +46,8 @@ class ChildAttention(nn.Module):
         joined = self.query(target).index_select(0, edges) + self.key(source) + self.age(age_features(age_days))
         scores = (leaky_relu(joined, 0.2).unflatten(1, (self.heads, -1)) * self.score).sum(-1)
         weights = softmax(scores, edges, num_nodes=len(target))
-        values = self.value(source).unflatten(1, (self.heads, -1)) * weights.unsqueeze(-1)
-        attended = source.new_zeros(target.shape).index_add(0, edges, values.flatten(1))
+        values = (self.value(source).unflatten(1, (self.heads, -1)) * weights.unsqueeze(-1)).flatten(1)
+        attended = values.new_zeros(target.shape).index_add(0, edges, values)
         mapped: Tensor = self.out(torch.cat([attended, degree.to(source.dtype).log1p().unsqueeze(1)], dim=1))
         return mapped
 

@@ -126,7 +126,7 @@ class RelationalTransformer(nn.Module):
             source, target = all_edges[:, : subgraph.num_edges[type_][hops]]
             if len(source):
                 reached_from = self.structure[self._types[type_]](x.index_select(0, target + first[type_.target]))
-                told = told.index_add(0, source + first[type_.source], reached_from)
+                told = told.index_add(0, source + first[type_.source], reached_from.to(told.dtype))
         return told
 
     def _attend(self, x: Tensor, at: _Tokens) -> Tensor:
@@ -136,7 +136,7 @@ class RelationalTransformer(nn.Module):
         place, known = at.place[shown], x.index_select(0, shown)
 
         def padded(vectors: Tensor, places: Tensor) -> Tensor:
-            whole = x.new_zeros(seeds * at.width, channels).index_copy(0, places, vectors)
+            whole = vectors.new_zeros(seeds * at.width, channels).index_copy(0, places, vectors)
             return whole.view(seeds, at.width, self.heads, channels // self.heads).transpose(1, 2)
 
         asking = torch.nonzero(at.near[shown]).squeeze(1)

@@ -116,6 +116,17 @@ def test_a_layer_keeps_the_seam(layer: Callable[..., torch.nn.Module], snapshot:
 
 
 @every_layer
+def test_mixed_precision(layer: Callable[..., torch.nn.Module], snapshot: Snapshot) -> None:
+    subgraph, conv = sampled(snapshot, [0, 1, 2, 3]), made(layer, snapshot).train()
+    given = vectors(subgraph)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = conv(conv(given, subgraph, 1), subgraph, 0)["users"]
+    found.float().sum().backward()
+    assert found.isfinite().all()
+    assert all(weights.grad is None or weights.grad.isfinite().all() for weights in conv.parameters())
+
+
+@every_layer
 def test_empty_input(layer: Callable[..., torch.nn.Module], snapshot: Snapshot, tmp_path: Path) -> None:
     conv, nobody = made(layer, snapshot), sampled(snapshot, [])
     assert not any(len(own) for own in conv(vectors(nobody), nobody, 1).values())
