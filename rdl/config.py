@@ -27,6 +27,16 @@ class Sampling(StrEnum):
     uniform = "uniform"
 
 
+class Layers(StrEnum):
+    """How messages are passed: :class:`~rdl.convs.HeteroSAGE`, :class:`~rdl.convs.HeteroAttention`,
+    :class:`~rdl.convs.RelGNN` or :class:`~rdl.convs.RelationalTransformer`."""
+
+    sage = "sage"
+    attention = "attention"
+    relgnn = "relgnn"
+    transformer = "transformer"
+
+
 class Loss(StrEnum):
     """What is made small where labels are numbers: absolute errors (the prediction is a median), squared ones (a mean),
     or Huber's, squared up to one scale of the labels and absolute beyond."""
@@ -55,6 +65,8 @@ class TrainConfig:
     """Which rows validation and test may see."""
     seed: int = 0
     """The seed of every random number: the same seed gives the same model."""
+    model: Layers = Layers.sage
+    """What the layers of message passing are: ``sage``, ``attention``, ``relgnn`` or ``transformer``."""
     channels: int = 64
     """The width of node vectors."""
     fanouts: tuple[int, ...] = (64, 4)
@@ -75,6 +87,8 @@ class TrainConfig:
     the model or function that was given."""
     summaries: int = 200
     """Window aggregates of each seed's past that are read beside its graph, at most; 0 for none."""
+    identities: bool = False
+    """Whether a learnt vector says which row it is, of small tables that others refer to."""
     members: int = 16
     """Perceptrons of the head, which share most of their weights, and whose mean is the prediction."""
     dropout: float = 0.3
@@ -133,6 +147,8 @@ class TrainConfig:
             require_whole(f"the fanout of hop {hop}", children, least=1)
         if self.sampling not in tuple(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
+        if self.model not in tuple(Layers):
+            raise ConfigError(f"there is no model {self.model!r}", hint=f"use one of {', '.join(Layers)}.")
         for name, choices in (("loss", Loss), ("class_weights", ClassWeights)):
             if (chosen := getattr(self, name)) not in tuple(choices):
                 raise ConfigError(f"unknown {name} {chosen!r}", hint=f"use {' or '.join(choices)}.")

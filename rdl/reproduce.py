@@ -10,8 +10,8 @@ from rdl.errors import redact
 
 #: The settings that have an option of their own; others are given by ``--set``.
 OPTIONS = {
-    "regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
-    "loss": "--loss", "quantiles": "--quantiles", "class_weights": "--class-weights",
+    "regime": "--regime", "model": "--model", "sampling": "--sampling", "text_embedder": "--text-embedder",
+    "seed": "--seed", "loss": "--loss", "quantiles": "--quantiles", "class_weights": "--class-weights",
     "ensemble": "--ensemble", "device": "--device", "devices": "--devices", "precision": "--precision",
     "time_budget_min": "--time-budget",
 }  # fmt: skip

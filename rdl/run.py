@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from rdl import boosting, features
 from rdl.baselines import fit_baselines
 from rdl.blending import Blend, blend
-from rdl.config import TrainConfig
+from rdl.config import Layers, TrainConfig
+from rdl.convs import HeteroAttention, HeteroSAGE, RelationalTransformer, RelGNN
 from rdl.embedders import HASHING, Embedder, embedder
 from rdl.ensemble import Ensemble, models_of
 from rdl.features import Features, Statistics
@@ -25,7 +26,7 @@ from rdl.importance import Importance, Subject, importance
 from rdl.intervals import calibrate, cross_fitted
 from rdl.losses import Objective
 from rdl.metrics import loss
-from rdl.model import RelationalModel, build
+from rdl.model import ConvFactory, RelationalModel, build
 from rdl.predict import predict, sampler_of, seeds_of
 from rdl.progress import Progress
 from rdl.query.task import Split, Task, TaskTable
@@ -37,6 +38,16 @@ from rdl.summaries import Summaries, SummaryStatistics
 from rdl.train import MAX_TRAINING_SEEDS, Inputs, fit
 
 Floats = npt.NDArray[np.float64]
+
+#: A table whose rows are told apart has at most so many of them, and so many training seeds for each.
+MAX_IDENTITIES, SEEDS_AN_IDENTITY = 2_000, 8
+
+_CONVS: Mapping[str, ConvFactory] = {
+    Layers.sage: HeteroSAGE,
+    Layers.attention: HeteroAttention,
+    Layers.relgnn: RelGNN,
+    Layers.transformer: RelationalTransformer,
+}
 
 
 @dataclass(slots=True)
@@ -81,7 +92,11 @@ class Run:
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train, config)
         by = by or embedder(config.text_embedder)
-        statistics = statistics or features.fit(snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels)
+        if statistics is None:
+            most = min(MAX_IDENTITIES, len(train) // SEEDS_AN_IDENTITY) if config.identities else 0
+            statistics = features.fit(
+                snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels, identities=most
+            )
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us, train.time)
@@ -270,6 +285,7 @@ def _model(
         outputs=outputs,
         summary=summary,
         masked=task.label_columns,
+        conv=_CONVS[config.model],
     )
 
 

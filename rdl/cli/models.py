@@ -51,7 +51,7 @@ def train(
     param: Parameters = None,
     schema: SchemaFile = None,
     regime: RegimeName = "seed-time",
-    model: Annotated[str, typer.Option(help="The model: sage.")] = "sage",
+    model: Annotated[str, typer.Option(help="sage, attention, relgnn or transformer.")] = "sage",
     sampling: Annotated[str, typer.Option(help="recent or uniform: which of many children are sampled.")] = "recent",
     text_embedder: Annotated[
         str, typer.Option(help="What reads texts: hashing, model2vec:NAME or sentence-transformers:NAME.")
@@ -85,16 +85,14 @@ def train(
     from rdl.machine import peak_rss_mb
     from rdl.report import verdict
 
-    if model != "sage":
-        raise ConfigError(f"there is no model {model!r}", hint="there is sage.")
     bound = connect(db, schema, views=views, refresh=refresh).task(task, parameters=parameters(param))
     try:
         run = bound.fit(
             out=out, resume=resume, watch=watcher(quiet=quiet or as_json),
             importance=importance,
             **settings_of(
-                settings, regime=regime, sampling=sampling, text_embedder=text_embedder, seed=seed, loss=loss,
-                quantiles=numbers(quantiles), class_weights=class_weights, ensemble=ensemble, device=device,
+                settings, regime=regime, model=model, sampling=sampling, text_embedder=text_embedder, seed=seed,
+                loss=loss, quantiles=numbers(quantiles), class_weights=class_weights, ensemble=ensemble, device=device,
                 devices=devices, precision=precision, time_budget_min=time_budget,
             ),
         )  # fmt: skip
