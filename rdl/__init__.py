@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rdl.errors import RdlError
-    from rdl.pipeline import connect, load
+    from rdl.loading import load
+    from rdl.pipeline import connect
     from rdl.schema import Schema
 
     __version__: str
@@ -33,7 +34,7 @@ else:
 
 __all__ = ["RdlError", "Schema", "__version__", "connect", "load"]
 
-_HOMES = {"RdlError": "rdl.errors", "Schema": "rdl.schema", "connect": "rdl.pipeline", "load": "rdl.pipeline"}
+_HOMES = {"RdlError": "rdl.errors", "Schema": "rdl.schema", "connect": "rdl.pipeline", "load": "rdl.loading"}
 
 
 def __dir__() -> list[str]:

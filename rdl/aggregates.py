@@ -55,8 +55,8 @@ def window_features(
     than the seed. With ``labels``, earlier labels whose windows had closed at the cut are a stream too, unless the
     task hides them. Vocabularies and scales come from rows visible at ``fitted_at_us``. The columns depend on the
     task, the schema and what was visible at ``fitted_at_us`` alone, so tables of different seeds agree; the shallow
-    and simple ones stand first. With ``stationary``, they are numbers only, and none that grows as time goes by whatever
-    happens: the calendar, totals over all time, and times since the first row of a stream.
+    and simple ones stand first. With ``stationary``, they are numbers only, and none that grows as time goes by
+    whatever happens: the calendar, totals over all time, and times since the first row of a stream.
     """
     return _Builder(task, snapshot, seeds, fitted_at_us, labels, stationary=stationary).build(most_columns)
 
@@ -308,5 +308,8 @@ def _calendar(seeds: Seeds) -> Iterator[tuple[str, Floats]]:
 
 
 def _narrow(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Codes as int32, numbers as float32."""
-    return values.astype(np.int32 if np.issubdtype(values.dtype, np.integer) else np.float32)
+    """Codes as int32, numbers as float32: those that are too large for it as its largest."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int32)
+    most = np.finfo(np.float32).max
+    return np.where(np.isinf(values), values, np.clip(values, -most, most)).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,16 +45,17 @@ def drawings(
         auroc = np.array([measured.roc_auc_score(target[:, n], prediction[:, n]) for n in shown])
         found = {charts.calibration(target.ravel().astype(np.float64), prediction.ravel()): _PROBABILITY}
         if shown:
-            found[charts.bars([str(classes[n]) for n in shown], auroc, "AUROC of the most frequent classes")] = ""
+            by_class = dict(zip((str(classes[n]) for n in shown), auroc.tolist(), strict=True))
+            found[charts.bars(by_class, "AUROC of the most frequent classes", "")] = ""
         return found
     if kind is Kind.forecast:
         known = np.isfinite(target)
         error = np.where(known, np.abs(prediction - np.where(known, target, 0)), 0).sum(axis=0)
         mae = error / np.maximum(known.sum(axis=0), 1)
-        frames = [str(frame) for frame in range(1, len(mae) + 1)]
+        by_frame = {str(frame): float(value) for frame, value in enumerate(mae, start=1)}
         return {
             charts.predicted_and_actual(target[known], prediction[known]): _LINE,
-            charts.bars(frames, mae, "MAE of each timeframe"): "",
+            charts.bars(by_frame, "MAE of each timeframe", ""): "",
         }
     if quantiles:
         below = (target[:, None] <= prediction).mean(axis=0)
@@ -78,6 +79,17 @@ def middle(kind: Kind, part: TaskTable) -> tuple[str, str]:
         return "classes a seed", f"{len(part.target) / len(part):.4g}" if len(part) else "–"
     name = "share of positives" if kind is Kind.binary else "mean label"
     return name, f"{known.mean():.4g}" if len(known) else "–"
+
+
+def means(kind: Kind, quantiles: Sequence[float]) -> dict[str, Callable[[npt.NDArray[Any], Floats], float]]:
+    """What sums up labels and their predictions in one number each, by its name; nothing for several classes."""
+    if kind in (Kind.multiclass, Kind.multilabel):
+        return {}
+    at = len(quantiles) // 2
+    return {
+        "mean label": lambda target, _: float(np.nanmean(target)),
+        "mean prediction": lambda _, prediction: float((prediction[:, at] if quantiles else prediction).mean()),
+    }
 
 
 def unseen(table: TaskTable) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -15,13 +15,15 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from rdl.page import Html
 from rdl.query.task import SPLITS, TaskTable
 from rdl.windows import CLAUSES, Window, extent
 
 if TYPE_CHECKING:  # a chart of windows needs no torch
-    from rdl.train import Evaluation
+    from rdl.progress import Progress
+    from rdl.tuning import Trial
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,28 +95,78 @@ def windows_around(windows: Sequence[Window]) -> Html:
     return _chart(draw, 10.4, 1.0 + 0.34 * len(windows))
 
 
-def loss_by_step(history: Sequence[Evaluation]) -> Html:
-    """The mean training loss since the evaluation before."""
+def loss_by_step(trained: Sequence[Progress], *, validation: bool = False) -> Html:
+    """The mean training loss since the evaluation before, a line for each model; and the ``validation`` loss, where
+    that is of the same sort."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([line.step for line in history], [line.train_loss for line in history], color=BLUE)
-        axes.set(title="training loss", xlabel="step")
+        for number, progress in enumerate(trained):
+            history = progress.history
+            steps, alpha = [line.step for line in history], _faint(trained)
+            label = "training" if number == 0 else None
+            axes.plot(steps, [line.train_loss for line in history], color=BLUE, alpha=alpha, label=label)
+            if validation:
+                label = "validation" if number == 0 else None
+                axes.plot(steps, [line.val_loss for line in history], color=ORANGE, alpha=alpha, label=label)
+        if validation:
+            axes.legend()
+        axes.set(title="loss" if validation else "training loss", xlabel="step")
 
     return _chart(draw)
 
 
-def metric_by_step(history: Sequence[Evaluation], best_step: int, name: str) -> Html:
-    """The metric on validation, with the step whose weights were kept."""
+def metric_by_step(trained: Sequence[Progress], name: str) -> Html:
+    """The metric on validation, a line for each model, with the step whose weights were kept."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([line.step for line in history], [line.val_metric for line in history], color=ORANGE)
-        for line in history:
-            if line.step == best_step and np.isfinite(line.val_metric):
-                axes.axvline(best_step, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
-                axes.plot([best_step], [line.val_metric], "o", color=ORANGE, markersize=6)
+        for progress in trained:
+            history = progress.history
+            steps, values = [line.step for line in history], [line.val_metric for line in history]
+            axes.plot(steps, values, color=ORANGE, alpha=_faint(trained))
+            for line in history:
+                if line.step == progress.best_step and np.isfinite(line.val_metric):
+                    if len(trained) == 1:
+                        axes.axvline(line.step, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+                    axes.plot([line.step], [line.val_metric], "o", color=ORANGE, markersize=6)
         axes.set(title=f"validation {name}", xlabel="step")
 
     return _chart(draw)
+
+
+def _faint(trained: Sequence[Progress]) -> float:
+    return 1.0 if len(trained) == 1 else 0.6
+
+
+def loss_by_trial(trials: Sequence[Trial]) -> Html:
+    """The validation loss of each trial, hollow where it was cut short, and the best until then."""
+
+    def draw(axes: Axes) -> None:
+        whole = [one for one in trials if not one.pruned]
+        for some, colour in ((whole, BLUE), ([one for one in trials if one.pruned], "none")):
+            axes.scatter([one.number for one in some], [one.loss for one in some], 22, colour, edgecolors=BLUE)
+        best = np.minimum.accumulate([one.loss for one in whole])
+        axes.step([*(one.number for one in whole), len(trials) - 1], [*best, best[-1]], where="post", color=ORANGE)
+        low, high = np.nanquantile([one.loss for one in trials], [0, 0.9])
+        axes.set(title="validation loss by trial", xlabel="trial", ylim=(low - 0.08 * (high - low or 1), None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+    return _chart(draw)
+
+
+def bars(values: Mapping[str, float], title: str, label: str, colours: Sequence[str] = ()) -> Html:
+    """A bar for each value by its name, the first on top, in ``colours`` if given."""
+
+    def draw(axes: Axes) -> None:
+        places = range(len(values))
+        axes.barh(places, list(values.values()), height=0.62, color=colours or BLUE)
+        axes.set_yticks(places, [_short(name) for name in values])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.axvline(0, color=SOFT, linewidth=0.8)
+        axes.grid(axis="y", visible=False)
+        axes.set(title=title, xlabel=label)
+
+    return _chart(draw, 5.0 if len(values) < 9 else 10.4, max(2.7, 0.9 + 0.23 * len(values)))
 
 
 def calibration(target: Floats, score: Floats) -> Html:
@@ -195,7 +247,7 @@ def confusion(names: Sequence[str], shares: Floats) -> Html:
                 Rectangle((column - 0.5, row - 0.5), 1, 1, color=BLUE, alpha=0.05 + 0.9 * share, linewidth=0)
             )
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7, color=INK)
-        short = [_short(name) for name in names]
+        short = [_short(name, 16) for name in names]
         axes.set_xticks(places, short, rotation=30 if len(names) > 4 else 0)
         axes.set_yticks(places, short)
         axes.set(title="actual and predicted", xlabel="predicted", ylabel="actual")
@@ -203,19 +255,6 @@ def confusion(names: Sequence[str], shares: Floats) -> Html:
         axes.grid(visible=False)
 
     return _chart(draw, 5.0, max(2.7, 1.2 + 0.24 * len(names)))
-
-
-def bars(names: Sequence[str], values: Floats, title: str) -> Html:
-    """A value each name."""
-
-    def draw(axes: Axes) -> None:
-        axes.barh(range(len(names)), values, color=BLUE, alpha=0.6)
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
-        axes.invert_yaxis()
-        axes.set(title=title)
-        axes.grid(axis="y", visible=False)
-
-    return _chart(draw, 5.0, max(2.7, 0.8 + 0.2 * len(names)))
 
 
 def reliability(levels: Floats, shares: Floats) -> Html:
@@ -229,21 +268,29 @@ def reliability(levels: Floats, shares: Floats) -> Html:
     return _chart(draw)
 
 
-def metric_by_time(time: npt.NDArray[np.int64], value: Floats, name: str) -> Html:
-    """A metric at each time µs; a time at which it has no value is left out."""
+def metric_by_time(time: npt.NDArray[np.int64], values: Mapping[str, Floats], name: str) -> Html:
+    """A metric of the model, the first of ``values``, and of others at each time µs; where it has no value, nothing."""
 
     def draw(axes: Axes) -> None:
-        known = np.isfinite(value)
-        axes.plot(_dates(time[known]), value[known], color=GREEN, marker="o", markersize=3.5)
+        for (label, value), colour in zip(values.items(), (BLUE, ORANGE, SOFT), strict=False):
+            known = np.isfinite(value)
+            size, width = (3.5, 1.6) if colour == BLUE else (2.5, 1.0)
+            axes.plot(
+                _dates(time[known]), value[known], color=colour, marker="o", markersize=size, linewidth=width,
+                label=label,
+            )  # fmt: skip
         axes.set(title=f"test {name}")
+        if len(values) > 1:
+            axes.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
         _by_date(axes)
 
-    return _chart(draw, 10.4, 2.1)
+    return _chart(draw, 10.4, 2.3)
 
 
-def _short(name: str) -> str:
-    """``name``, drawn as it is written (a dollar sign begins no formula), and cut where it is long."""
-    return (name if len(name) <= 16 else f"{name[:15]}…").replace("$", r"\$")
+def _short(name: str, most: int = 60) -> str:
+    """``name``, drawn as it is written (a dollar sign begins no formula), and without its middle where it is long."""
+    short = name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 :]}"
+    return short.replace("$", r"\$")
 
 
 def _dates(time: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:

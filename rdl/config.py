@@ -27,6 +27,16 @@ class Sampling(StrEnum):
     uniform = "uniform"
 
 
+class Layers(StrEnum):
+    """How messages are passed: :class:`~rdl.convs.HeteroSAGE`, :class:`~rdl.convs.HeteroAttention`,
+    :class:`~rdl.convs.RelGNN` or :class:`~rdl.convs.RelationalTransformer`."""
+
+    sage = "sage"
+    attention = "attention"
+    relgnn = "relgnn"
+    transformer = "transformer"
+
+
 class Loss(StrEnum):
     """What is made small where labels are numbers: absolute errors (the prediction is a median), squared ones (a mean),
     or Huber's, squared up to one scale of the labels and absolute beyond."""
@@ -43,6 +53,10 @@ class ClassWeights(StrEnum):
     balanced = "balanced"
 
 
+#: The precisions of training steps, as Lightning Fabric calls them.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """How a model is built and trained."""
@@ -51,6 +65,8 @@ class TrainConfig:
     """Which rows validation and test may see."""
     seed: int = 0
     """The seed of every random number: the same seed gives the same model."""
+    model: Layers = Layers.sage
+    """What the layers of message passing are: ``sage``, ``attention``, ``relgnn`` or ``transformer``."""
     channels: int = 64
     """The width of node vectors."""
     fanouts: tuple[int, ...] = (24, 4)
@@ -71,6 +87,8 @@ class TrainConfig:
     the model or function that was given."""
     summaries: int = 200
     """Window aggregates of each seed's past that are read beside its graph, at most; 0 for none."""
+    identities: bool = False
+    """Whether a learnt vector says which row it is, of small tables that others refer to."""
     members: int = 16
     """Perceptrons of the head, which share most of their weights, and whose mean is the prediction."""
     dropout: float = 0.3
@@ -91,12 +109,20 @@ class TrainConfig:
     """Evaluations without a better validation figure before training stops."""
     averaging: float = 0.98
     """The decay of the running average of the weights that is evaluated and kept."""
+    ensemble: int = 1
+    """Models trained, with this seed and those that follow it; the mean of their outputs is the prediction."""
     time_budget_min: float | None = None
-    """Minutes after which training stops with the best model so far; None for no limit."""
+    """Minutes after which training stops with the best weights so far, all models of an ensemble taken together; None
+    for no limit. Reading the data before, and evaluation, baselines and report after, are not among them."""
     threads: int = max(1, (os.cpu_count() or 1) // 2)
     """PyTorch's threads on a CPU. Half of the cores by default: on busy cores more threads stall, not speed up."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or another accelerator that Lightning Fabric knows."""
+    devices: int = 1
+    """Processes that share each batch, each on a GPU of its own, or on the CPU with its share of the threads."""
+    precision: str = "32-true"
+    """``32-true``, or ``bf16-mixed`` or ``16-mixed``: training steps in half of the bits. Evaluation and prediction are
+    in full precision always."""
 
     @staticmethod
     def of(settings: Mapping[str, Any]) -> TrainConfig:
@@ -121,6 +147,8 @@ class TrainConfig:
             require_whole(f"the fanout of hop {hop}", children, least=1)
         if self.sampling not in tuple(Sampling):
             raise ConfigError(f"unknown sampling {self.sampling!r}", hint=f"use {' or '.join(Sampling)}.")
+        if self.model not in tuple(Layers):
+            raise ConfigError(f"there is no model {self.model!r}", hint=f"use one of {', '.join(Layers)}.")
         for name, choices in (("loss", Loss), ("class_weights", ClassWeights)):
             if (chosen := getattr(self, name)) not in tuple(choices):
                 raise ConfigError(f"unknown {name} {chosen!r}", hint=f"use {' or '.join(choices)}.")
@@ -128,8 +156,10 @@ class TrainConfig:
         for name in ("seed", "summaries"):
             require_whole(name, getattr(self, name), least=0)
         counts = ("channels", "members", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads")
-        for name in counts:
+        for name in (*counts, "ensemble", "devices"):
             require_whole(name, getattr(self, name), least=1)
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"unknown precision {self.precision!r}", hint=f"use {', '.join(PRECISIONS)}.")
         if self.time_budget_min is not None and self.time_budget_min <= 0:
             raise ConfigError(f"a time budget of {self.time_budget_min} minutes: it must be above 0")
 

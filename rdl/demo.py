@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from rdl.blending import figures_by_name
 from rdl.display import console, figures_table
 from rdl.errors import ConfigError
 from rdl.pipeline import FittedRun, connect
@@ -38,7 +39,7 @@ def run_demo(folder: Path, *, seed: int = 0, scale: float = 1.0) -> FittedRun:
     task = db.task(QUESTION)
     # A demonstration has the machine to itself, and three minutes.
     run = task.fit(out=run_folder, seed=seed, max_steps=800, threads=os.cpu_count() or 1)
-    console.print(figures_table(task.kind, {"model": run.metrics, **run.baselines}, run.run.config.regime))
+    console.print(figures_table(task.kind, figures_by_name(run.run), run.run.config.regime))
     console.print(verdict(task.kind, run.metrics, run.baselines), highlight=False)
     scores = run.predict_arrow()
     db.write("churn_scores", scores, if_exists="replace", entity="users")

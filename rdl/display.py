@@ -16,7 +16,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -25,8 +24,9 @@ from rich.text import Text
 from rdl.query.task import Kind
 
 if TYPE_CHECKING:  # a picture of progress needs no torch
-    from rdl import train
-    from rdl.run import Figures
+    from rdl import progress as training
+    from rdl.scoring import Figures
+    from rdl.tuning import Tuned
 
 #: Everything for people goes to stderr: stdout is for what was asked.
 console = Console(stderr=True)
@@ -53,7 +53,7 @@ class Watcher(Protocol):
         """A line that stays."""
         ...
 
-    def step(self, progress: train.Progress) -> None:
+    def step(self, progress: training.Progress) -> None:
         """A training step is done."""
         ...
 
@@ -76,12 +76,12 @@ class Silent:
     def note(self, text: str) -> None:
         """See :class:`Watcher`."""
 
-    def step(self, progress: train.Progress) -> None:
+    def step(self, progress: training.Progress) -> None:
         """See :class:`Watcher`."""
 
 
 class Lines(Silent):
-    """A line now and then, for a log file: the rows extracted so far, and what is worth a note."""
+    """A line now and then, for a log file: the rows extracted so far, the steps trained, and what is worth a note."""
 
     def __init__(self, *, every_s: float = 15.0) -> None:
         self._every_s, self._started, self._told = every_s, time.monotonic(), time.monotonic()
@@ -96,6 +96,15 @@ class Lines(Silent):
             self._told = now
             self.note(f"{doing}: {done:,} of {total:,} rows, {_rate(done, now - self._started)}")
 
+    def step(self, progress: training.Progress) -> None:
+        """See :class:`Watcher`."""
+        now = time.monotonic()
+        if now - self._told >= self._every_s:
+            self._told = now
+            left = progress.seconds / progress.step * (progress.total_steps - progress.step)
+            done = f"step {progress.step:,} of {progress.total_steps:,}"
+            self.note(f"{progress.label or 'training'}: {done}, {_state(progress)}, {left:.0f} s left at most")
+
     def note(self, text: str) -> None:
         """See :class:`Watcher`."""
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -103,6 +112,16 @@ class Lines(Silent):
 
 def _rate(rows: int, seconds: float) -> str:
     return f"{rows / max(seconds, 1e-3):,.0f} rows/s"
+
+
+def _state(progress: training.Progress) -> str:
+    """The losses and the metric of the last evaluation, where there was one, and how fast it goes."""
+    speed = f"{progress.samples / max(progress.seconds, 1e-3):,.0f} samples/s"
+    if not progress.history:
+        return speed
+    last = progress.history[-1]
+    loss = f"loss {last.train_loss:.4f}, validation {last.val_loss:.4f}"
+    return f"{loss}, {progress.metric.replace('_', ' ')} {last.val_metric:.4f}, {speed}"
 
 
 class _Count(ProgressColumn):
@@ -118,9 +137,8 @@ class Bars:
     def __init__(self) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),
             _Count(),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
@@ -155,11 +173,12 @@ class Bars:
         """See :class:`Watcher`."""
         self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def step(self, progress: train.Progress) -> None:
+    def step(self, progress: training.Progress) -> None:
         """See :class:`Watcher`."""
-        last = progress.history[-1] if progress.history else None
-        note = f"loss {last.train_loss:.4f}, on validation {last.val_loss:.4f}, {last.val_metric:.4f}" if last else ""
+        if progress.label and progress.label != self._name:
+            self.stage(progress.label)
         if self._current is not None:
+            note = _state(progress)
             self._bars.update(self._current, completed=progress.step, total=progress.total_steps, note=note)
 
 
@@ -189,6 +208,18 @@ def figures_table(kind: Kind, rows: Mapping[str, Figures], regime: str) -> Table
     for label, figures in rows.items():
         leads = best is not None and figures.get("test", {}).get(main) == best
         table.add_row(label, *(_figure(figures, *column) for column in columns), style="bold" if leads else None)
+    return table
+
+
+def trials_table(tuned: Tuned, most: int = 8) -> Table:
+    """The best trials by their loss on validation, the least first, with what was tried in each."""
+    whole = sorted((one for one in tuned.trials if not one.pruned), key=lambda one: one.loss)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("trial", "val\nloss", *(name.replace("_", "\n") for name in tuned.best.tried)):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in whole[:most]:
+        tried = (f"{value:.3g}" if isinstance(value, float) else str(value) for value in one.tried.values())
+        table.add_row(str(one.number), f"{one.loss:.4f}", *tried, style="bold" if one is tuned.best else None)
     return table
 
 

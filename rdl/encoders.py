@@ -6,13 +6,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 from torch_frame import TensorFrame, stype
 from torch_frame.data import MultiEmbeddingTensor, MultiNestedTensor
 from torch_frame.data.stats import StatType
 from torch_frame.nn.encoder import EmbeddingEncoder, StypeEncoder, StypeWiseFeatureEncoder
 
 from rdl.clock import NEVER, US_PER_DAY
-from rdl.columns import NULL
+from rdl.columns import NULL, UNSEEN
 from rdl.dropout import ByteDropout
 from rdl.features import Statistics
 
@@ -55,6 +56,12 @@ class WeightedEncoder(StypeEncoder):
         """The values ``[N, columns, …]``, NaN for NULL and infinite where masked → ``[N, columns, channels]``."""
         return torch.einsum("ncw,cwd->ncd", self.expand(feat), self.weight) + self.bias
 
+    def mixed(self, feat: Tensor, mix: Tensor) -> Tensor:
+        """Σ over columns c of ``encode_forward(feat)[:, c] @ mix[c]``, ``[N, D]``, for maps ``[columns, channels, D]``:
+        the two maps of each column are one, and those of all columns one product."""
+        bias = torch.einsum("cd,cde->e", self.bias, mix)
+        return torch.addmm(bias, self.expand(feat).flatten(1), torch.bmm(self.weight, mix).flatten(0, 1))
+
     def expand(self, feat: Tensor) -> Tensor:
         """The finite inputs ``[N, columns, width]`` of the linear maps."""
         raise NotImplementedError
@@ -94,6 +101,52 @@ class CyclicEncoder(WeightedEncoder):
         angle = feat.nan_to_num(0, 0, 0) * (2 * torch.pi)
         waves = torch.cat([angle.sin(), angle.cos()], dim=-1) * feat[..., :1].isfinite()
         return torch.cat([waves, states(feat[..., 0])], dim=-1)
+
+
+#: The share of rows that are shown without their identity in training, so that one without it is known too.
+IDENTITY_DROPOUT = 0.3
+
+
+class CodeEncoder(EmbeddingEncoder):
+    """Categories: an entry for each of a column, zeros for NULL.
+
+    ``identities`` are the numbers of columns that say which row it is. One that training did not see has zeros there,
+    and in training so has any at random, for all seeds of a batch alike.
+    """
+
+    identities: tuple[int, ...] = ()
+
+    def encode_forward(self, feat: Tensor, col_names: list[str] | None = None) -> Tensor:
+        """Codes ``[N, columns]`` → ``[N, columns, channels]``."""
+        cells: Tensor = super().encode_forward(self.shown(feat), col_names)
+        return cells
+
+    def shown(self, feat: Tensor) -> Tensor:
+        """The codes with NULL for identities that are unseen or dropped."""
+        if not self.identities:
+            return feat
+        which = torch.tensor(self.identities, device=feat.device)
+        codes = feat[:, which]
+        hidden = codes == UNSEEN
+        if self.training:
+            hidden |= torch.rand(codes.shape, device=codes.device) < IDENTITY_DROPOUT
+        return feat.index_copy(1, which, codes.masked_fill(hidden, NULL))
+
+    def mixed(self, feat: Tensor, mix: Tensor) -> Tensor:
+        """Σ over columns c of ``encode_forward(feat)[:, c] @ mix[c]``, ``[N, D]``, for maps ``[columns, channels, D]``:
+        where there are fewer entries than cells, the entries are mapped rather than the cells."""
+        if len(self.emb.weight) > feat.numel():
+            return self.encode_forward(feat).flatten(1) @ mix.flatten(0, 1)
+        codes = self.shown(feat)
+        ends = [*self.offset[1:].tolist(), len(self.emb.weight) - 1]
+        sizes = [end - begin for begin, end in zip(self.offset.tolist(), ends, strict=True)]
+        of_columns = self.emb.weight[1:].split(sizes)
+        entries = torch.cat([entry @ each for entry, each in zip(of_columns, mix, strict=True)])
+        return embedding_bag(
+            torch.where(codes < 0, len(entries), codes + self.offset),
+            torch.cat([entries, entries.new_zeros(1, entries.size(1))]),
+            mode="sum",
+        )
 
 
 class VectorEncoder(StypeEncoder):
@@ -157,8 +210,8 @@ def gap_features(gaps_us: Tensor, known: Tensor) -> Tensor:
     """``[N, T]`` gaps in µs → ``[N, T, 2 + decays]``: sign · log(1 + days), whether known, exp(−|days| / τ) for each τ
     of :data:`DECAY_DAYS`. All are zero where the time is not known."""
     days = (torch.where(known, gaps_us, 0).double() / US_PER_DAY).float()
-    scales = torch.tensor(DECAY_DAYS, device=days.device)
-    decays = torch.exp(-days.abs().unsqueeze(-1) / scales)
+    rates = -1 / torch.tensor(DECAY_DAYS, device=days.device)
+    decays = torch.exp(days.abs().unsqueeze(-1) * rates)
     log = torch.sign(days) * torch.log1p(days.abs()) / 5
     features = torch.cat([log.unsqueeze(-1), torch.ones_like(log).unsqueeze(-1), decays], dim=-1)
     return features * known.unsqueeze(-1)
@@ -179,11 +232,14 @@ class TableEncoder(nn.Module):
     ) -> None:
         super().__init__()
         columns = statistics.columns()
+        self.column_channels = column_channels
         self.encode: StypeWiseFeatureEncoder | None = None
         if columns:
+            codes = CodeEncoder()
+            codes.identities = tuple(map(list(statistics.categories).index, statistics.identities))
             encoders: dict[stype, StypeEncoder] = {
                 stype.numerical: NumberEncoder(),
-                stype.categorical: EmbeddingEncoder(),
+                stype.categorical: codes,
                 stype.multicategorical: BagEncoder(),
                 stype.embedding: VectorEncoder(),
                 stype.timestamp: CyclicEncoder(),
@@ -204,8 +260,19 @@ class TableEncoder(nn.Module):
         """The columns' part of the rows' vectors, ``[rows, channels]``; the bias alone without input columns."""
         if self.encode is None or self.mix is None or frame is None:
             return self.bias.expand(rows, -1)
-        encoded, _ = self.encode(frame)
-        mixed: Tensor = self.mix(encoded.flatten(1)) + self.bias
+        mixed = self.bias.expand(rows, -1)
+        maps = self.mix.weight.T.reshape(-1, self.column_channels, len(self.bias))
+        for kind in frame.stypes:  # in the order in which torch-frame joins them
+            encoder, names, values = (
+                self.encode.encoder_dict[kind.value],
+                frame.col_names_dict[kind],
+                frame.feat_dict[kind],
+            )
+            own, maps = maps[: len(names)], maps[len(names) :]
+            if isinstance(encoder, WeightedEncoder | CodeEncoder):
+                mixed = mixed + encoder.mixed(values, own)
+            else:
+                mixed = torch.addmm(mixed, encoder(values, names).flatten(1), own.flatten(0, 1))
         return mixed
 
     def forward(self, columns: Tensor, gaps_us: Tensor, known: Tensor) -> Tensor:

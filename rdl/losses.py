@@ -119,6 +119,10 @@ class Objective:
         far = ((target.double() - self.center) / self.scale).clamp(-_FAR, _FAR).float()
         return far if self.kind is Kind.forecast else far.unsqueeze(1)
 
+    def known(self, target: Tensor) -> int:
+        """How many encoded labels :meth:`loss` is the mean of, 1 or more: of a forecast not those that are unknown."""
+        return max(1, int((~target.isnan()).sum()) if self.kind is Kind.forecast else len(target))
+
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean loss of the members' outputs ``[S, members, outputs]`` for encoded labels, a scalar: that of each
         member, not of their mean."""

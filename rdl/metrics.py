@@ -30,6 +30,9 @@ NAMES = {
     Kind.forecast: ("mae", "rmse", "r2", "nmae"),
 }
 
+#: The figures that :func:`loss` computes alone.
+SOON = ("log_loss", "mae", "rmse", "pinball")
+
 
 def headline(kind: Kind) -> tuple[str, bool]:
     """The name of the figure that a kind of task is judged by, and whether higher is better.
@@ -107,6 +110,23 @@ def evaluate(
     return _regression(target, prediction, train_target)
 
 
+def loss(kind: Kind, name: str, target: npt.NDArray[Any], prediction: Floats, quantiles: Sequence[float] = ()) -> float:
+    """One figure of :func:`evaluate` alone, of which less is better, and which is soon computed: one of :data:`SOON`
+    (:attr:`rdl.losses.Objective.judged_by` says which one judges)."""
+    if kind is not Kind.multiclass:
+        known = ~np.isnan(target)
+        target, prediction = target[known], prediction[known]
+    if not len(target):
+        return float("nan")
+    if name == "log_loss":
+        return _log_loss(kind, target, prediction)
+    if name == "pinball":
+        return _pinball(target, prediction, quantiles)
+    error = (prediction[:, len(quantiles) // 2] if quantiles else prediction) - target
+    with np.errstate(over="ignore"):
+        return float(np.abs(error).mean() if name == "mae" else np.square(error).mean() ** 0.5)
+
+
 def interval_names(quantiles: Sequence[float]) -> list[str]:
     """What the intervals between ``quantiles`` are called, the widest first: the share of labels that each should hold.
 
@@ -136,7 +156,7 @@ def _binary(target: Floats, probability: Floats) -> dict[str, float]:
         "average_precision": (
             float(measured.average_precision_score(target, probability)) if positives else float("nan")
         ),
-        "log_loss": float(measured.log_loss(target, probability, labels=[0, 1])),
+        "log_loss": _log_loss(Kind.binary, target, probability),
         "accuracy": float(((probability >= 0.5) == (target == 1)).mean()),
         "brier": float(np.square(probability - target).mean()),
     }
@@ -151,7 +171,7 @@ def _multiclass(target: npt.NDArray[np.int64], probability: Floats) -> dict[str,
     return {
         "accuracy": float((likeliest == target).mean()),
         "macro_f1": float(measured.f1_score(target, likeliest, average="macro", zero_division=0)),
-        "log_loss": float(-np.log(_inside(own[seen])).mean()) if seen.any() else float("nan"),
+        "log_loss": _log_loss(Kind.multiclass, target, probability),
         "mrr": float(np.where(seen, 1 / rank, 0).mean()),
     }
 
@@ -167,14 +187,24 @@ def _multilabel(target: npt.NDArray[Any], probability: Floats) -> dict[str, floa
     return {
         "macro_auroc": float(np.mean(auroc)) if auroc else float("nan"),
         "macro_average_precision": float(np.mean(precision)) if precision else float("nan"),
-        "log_loss": float(-np.log(_inside(np.where(target, probability, 1 - probability))).mean()),
+        "log_loss": _log_loss(Kind.multilabel, target, probability),
         "micro_f1": 2 * int((predicted & target).sum()) / found if found else float("nan"),
     }
 
 
-def _inside(probability: Floats) -> Floats:
-    """Probabilities whose logarithm is finite."""
-    return np.clip(probability, np.finfo(np.float64).eps, 1)
+def _log_loss(kind: Kind, target: npt.NDArray[Any], probability: Floats) -> float:
+    """The mean of minus the logarithms of what was said of each label that training has; NaN of none."""
+    if kind is Kind.multiclass:
+        rows = np.flatnonzero(target >= 0)
+        said = probability[rows, target[rows]]
+    else:
+        said = np.where(target > 0, probability, 1 - probability)
+    return float(-np.log(np.clip(said, np.finfo(np.float64).eps, 1)).mean()) if said.size else float("nan")
+
+
+def _pinball(target: Floats, prediction: Floats, quantiles: Sequence[float]) -> float:
+    error, levels = target[:, None] - prediction, np.array(quantiles)
+    return float(np.maximum(levels * error, (levels - 1) * error).mean())
 
 
 def _forecast(target: Floats, prediction: Floats, train_target: npt.NDArray[Any]) -> dict[str, float]:
@@ -189,9 +219,8 @@ def _forecast(target: Floats, prediction: Floats, train_target: npt.NDArray[Any]
 def _quantiles(
     target: Floats, prediction: Floats, train_target: npt.NDArray[Any], quantiles: Sequence[float]
 ) -> dict[str, float]:
-    error, levels = target[:, None] - prediction, np.array(quantiles)
     found = _regression(target, prediction[:, len(quantiles) // 2], train_target)
-    found["pinball"] = float(np.maximum(levels * error, (levels - 1) * error).mean())
+    found["pinball"] = _pinball(target, prediction, quantiles)
     for name, (low, high) in zip(interval_names(quantiles), pairs(quantiles), strict=True):
         inside = (prediction[:, low] <= target) & (target <= prediction[:, high])
         found[f"coverage_{name}"] = float(inside.mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,14 @@ GRAPH_DROPOUT = 0.5
 
 #: So many bits beside a row's number, which has 31, are one number of 64.
 _BITS = 31
+
+
+class ConvFactory(Protocol):
+    """What makes a layer: a class of :mod:`rdl.convs`, or a function."""
+
+    def __call__(self, tables: Sequence[str], types: Sequence[EdgeType], channels: int, *, dropout: float) -> Conv:
+        """A layer for these tables and edge types, of as many channels."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class RelationalModel(nn.Module):
             nodes = conv(nodes, subgraph, hops=len(self.convs) - 1 - layer)
         last = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
         read = self.norm(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
-        if self.training and summary is not None:
+        if self.dropout.active and summary is not None:
             kept = torch.rand(len(read), 1, device=read.device) >= GRAPH_DROPOUT
             read = read * (kept / (1 - GRAPH_DROPOUT))
         dropped = self.dropout(read)
@@ -78,26 +87,41 @@ class RelationalModel(nn.Module):
         return self.head(torch.cat([dropped, self.summary(summary)], dim=1), torch.cat([read, summary], dim=1))
 
     def _encode(self, features: Features, table: str, subgraph: Subgraph) -> Tensor:
-        """Node vectors of one table: columns once for each distinct row, gaps for each node."""
+        """Node vectors of one table: columns once for each row, and gaps once for each row and seed's time, however
+        often and over however many paths a batch reaches it."""
         encoder: Encoder = self.encoders[self._tables[table]]  # type: ignore[assignment]
         rows, seed = subgraph.rows[table], subgraph.seed[table]
-        seed_time = subgraph.seeds.time[seed]
-        gaps_us, known = gaps(seed_time, features.times[rows])
-        unread = features.unread(rows, seed_time, subgraph.seeds.late_cut[seed], self._masked.get(table, ()))
+        times, at = torch.unique(subgraph.seeds.time, return_inverse=True)
+        unread = features.unread(
+            rows, subgraph.seeds.time[seed], subgraph.seeds.late_cut[seed], self._masked.get(table, ())
+        )
         state = rows
-        for number, (columns, hide) in enumerate(unread, start=1):
+        for number, (_, hide) in enumerate(unread, start=1):
             state = state * 2 + hide
             if number % _BITS == 0:
                 state = torch.unique(state, return_inverse=True)[1]
-            for at, name in enumerate(features.time_names, start=1):
-                if name in columns:
-                    known[:, at] &= ~hide
         # Rows that look the same to their seeds are encoded once: any one of them stands for all.
-        distinct, place = torch.unique(state, return_inverse=True)
-        one = torch.empty_like(distinct).scatter_(0, place, torch.arange(len(rows), device=rows.device))
+        one, place = _distinct(state)
+        pair, node = _distinct(place * len(times) + at[seed])
+        shown, seed_time = place[pair], times[at[seed[pair]]]
+        gaps_us, known = gaps(seed_time, features.times[rows[pair]])
+        for columns, hide in unread:
+            for number, name in enumerate(features.time_names, start=1):
+                if name in columns:
+                    known[:, number] &= ~hide[pair]
         frame = features.frame(rows[one], [(columns, hide[one]) for columns, hide in unread])
         encoded = encoder.columns(frame, len(one))
-        return encoder.forward(encoded[place], torch.where(known, gaps_us, 0), known)
+        # Not by [], whose gradient costs three times as much.
+        joined = encoded.index_select(0, shown)
+        nodes: Tensor = encoder.forward(joined, torch.where(known, gaps_us, 0), known).index_select(0, node)
+        # In mixed precision too, what the layers add up is kept in full.
+        return nodes.float()
+
+
+def _distinct(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Of int64 ``[N]``: where one of each distinct value is, ``[D]``, and which of these each is, ``[N]``."""
+    distinct, place = torch.unique(values, return_inverse=True)
+    return torch.empty_like(distinct).scatter_(0, place, torch.arange(len(values), device=values.device)), place
 
 
 def build(
@@ -111,13 +135,14 @@ def build(
     outputs: int = 1,
     summary: SummaryStatistics | None = None,
     masked: Collection[tuple[str, str]] = (),
+    conv: ConvFactory = HeteroSAGE,
 ) -> RelationalModel:
-    """The reference model: :class:`TableEncoder` for each table, ``layers`` of :class:`HeteroSAGE`, and an
+    """The reference model: :class:`TableEncoder` for each table, ``layers`` of what ``conv`` makes, and an
     :class:`EnsembleHead` of ``members`` with ``outputs`` each, which reads what each seed's past adds up to beside its
     graph, where there are statistics of that: ``summary``."""
     types = [EdgeType(relation, to_parent) for relation in relations for to_parent in (True, False)]
     encoders = {table: TableEncoder(fitted, channels, dropout=dropout) for table, fitted in statistics.items()}
-    convs = [HeteroSAGE(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
+    convs = [conv(list(statistics), types, channels, dropout=dropout) for _ in range(layers)]
     read = beside = 2 * channels + 6
     sums, encoded = None, 0
     if summary is not None and summary.width:

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import time
@@ -23,20 +22,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from rdl import infer, labels, schema_file
-from rdl.clock import to_us
 from rdl.config import TrainConfig
 from rdl.database import open_reader
 from rdl.database.converted import ConvertedReader, formats_of, with_formats
 from rdl.database.reader import IfExists, Reader
 from rdl.display import Watcher, watcher
-from rdl.errors import ConfigError, DatabaseError, did_you_mean
-from rdl.folders import NewFolder, read_json
+from rdl.folders import NewFolder
 from rdl.inspection import Inspection, inspect
-from rdl.query import Split, Task, TaskTable, read_manifest, read_task
+from rdl.query import Split, Task, TaskTable
+from rdl.query.named import read_named
 from rdl.schema import Schema
 from rdl.snapshot import Snapshot, load_or_build
 
@@ -44,11 +41,14 @@ if TYPE_CHECKING:  # what trains a model is imported where one is trained: looki
     import pandas as pd
 
     from rdl.audit import Audit
+    from rdl.embedders import Embedder
     from rdl.graph import TemporalGraph
     from rdl.loader import HeteroLoader
     from rdl.plan import Plan
     from rdl.relbench_export import Exported
-    from rdl.run import Figures, Run
+    from rdl.run import Run
+    from rdl.scoring import Figures
+    from rdl.tuning import Tuned
 
 
 def connect(
@@ -153,20 +153,9 @@ class Database:
         return export(self.snapshot, asked, Path(folder), val=val, test=test)
 
     def _read(self, query: str | os.PathLike[str], parameters: Mapping[str, object] | None) -> Task:
-        text = os.fspath(query)
         known: Mapping[str, Path] = getattr(self.reader, "tasks", {})
-        folder = known.get(text) or Path(text)
-        if os.path.isfile(folder / "manifest.yaml"):  # noqa: PTH113  (a query may be longer than any path)
-            val_cut, test_cut = getattr(self.reader, "val_cut_us", None), getattr(self.reader, "test_cut_us", None)
-            if val_cut is None or test_cut is None:
-                raise ConfigError(
-                    f"{folder} is a RelBench task, and {self.url} says no validation and test times",
-                    hint="give its RelBench data set: --db relbench:FOLDER.",
-                )
-            return read_manifest(folder, self.schema, val_cut, test_cut)
-        if known and text.replace("-", "").replace("_", "").isalnum() and not text.upper().startswith("PREDICT"):
-            raise ConfigError(f"{self.url} has no task {text!r}", hint=did_you_mean(text, known))
-        return read_task(query if isinstance(query, Path) else text, self.schema, parameters=parameters)
+        cuts = getattr(self.reader, "val_cut_us", None), getattr(self.reader, "test_cut_us", None)
+        return read_named(query, self.schema, tasks=known, cuts=cuts, url=self.url, parameters=parameters)
 
     def write(self, table: str, rows: pa.Table, *, if_exists: IfExists = "fail", entity: str | None = None) -> int:
         """Writes ``rows`` into ``table`` in one transaction and returns their number.
@@ -216,7 +205,7 @@ class BoundTask:
 
     def baselines(self, **settings: Any) -> dict[str, Figures]:
         """The baselines' metrics by name and split; ``settings`` as in :meth:`fit`."""
-        from rdl.run import baseline_figures
+        from rdl.scoring import baseline_figures
 
         labels.refuse_untrained(self.definition)
         config = TrainConfig.of(settings)
@@ -235,26 +224,24 @@ class BoundTask:
         out: str | os.PathLike[str] | None = None,
         resume: bool = False,
         baselines: bool = True,
+        importance: bool = True,
         watch: Watcher | None = None,
         text_embedder: object = "hashing",
         **settings: Any,
     ) -> FittedRun:
-        """A trained model with its figures and the baselines' beside them; saved as the folder ``out`` if given.
+        """A trained model with its figures and the baselines' beside them; saved as the folder ``out`` if given, with a
+        report. For that is measured, within 15 seconds, what the model reads, unless ``importance`` is false.
 
         ``text_embedder`` turns texts into vectors: a name, a model of sentence-transformers or model2vec, or a function
-        of a list of texts (:func:`rdl.embedders.embedder`). ``settings`` are those of
-        :class:`rdl.config.TrainConfig`. ``resume`` goes on where an interrupted run that was
-        to be saved as ``out`` stopped. Raises ConfigError where ``out`` exists.
+        of a list of texts (:func:`rdl.embedders.embedder`). ``settings`` are those of :class:`rdl.config.TrainConfig`.
+        ``resume`` goes on where an interrupted run that was to be saved as ``out`` stopped. Raises ConfigError where
+        ``out`` exists.
         """
-        from rdl.embedders import embedder
+        from rdl.report import verdict
         from rdl.run import Run
-        from rdl.train import choose_device
 
         started = time.perf_counter()
-        labels.refuse_untrained(self.definition)
-        by = embedder(text_embedder)
-        config = TrainConfig.of({**settings, "text_embedder": by.name})
-        choose_device(config.device)
+        by, config = self._config(text_embedder, settings)
         folder = NewFolder(Path(out)) if out else None
         partial = folder.path.with_name(f".{folder.path.name}.partial") if folder else None
         with watcher() if watch is None else watch as watching:
@@ -267,6 +254,11 @@ class BoundTask:
             run.train(partial=partial, resume=resume, listen=watching.step)
             watching.stage("evaluation and baselines" if baselines else "evaluation")
             run.score(baselines=baselines)
+            if watch is None and (said := verdict(self.kind, run.metrics, run.baselines)).startswith("Warning"):
+                watching.note(said)  # whoever watches by himself, as the command line, says it himself
+            if importance and folder is not None:
+                watching.stage("what the model reads")
+                run.explain()
         run.seconds["total"] = time.perf_counter() - started
         fitted = FittedRun(self, run, Path(out) if out else None)
         if folder is not None:
@@ -276,14 +268,66 @@ class BoundTask:
             shutil.rmtree(partial, ignore_errors=True)
         return fitted
 
+    def tune(
+        self,
+        *,
+        out: str | os.PathLike[str],
+        trials: int | None = None,
+        time_budget_min: float | None = None,
+        resume: bool = False,
+        watch: Watcher | None = None,
+        text_embedder: object = "hashing",
+        **settings: Any,
+    ) -> FittedRun:
+        """The best model on validation of so many ``trials``, or of those that fit into the time (:mod:`rdl.tuning`;
+        reading, evaluation and baselines come on top), saved as the folder ``out`` with ``trials.csv`` and
+        ``tuning.html``. ``settings`` are those of :meth:`fit`; those given are not searched over. ``resume`` goes on
+        where a search that was to end in ``out`` was interrupted. Raises ConfigError."""
+        from rdl.run import Run
+        from rdl.tuning import Tuning
+        from rdl.tuning_page import write_tuning
+
+        started = time.perf_counter()
+        by, config = self._config(text_embedder, settings)
+        folder = NewFolder(Path(out))
+        state = folder.path.with_name(f".{folder.path.name}.tuning")
+        search = Tuning(state, trials, time_budget_min, frozenset(settings))
+        with watcher() if watch is None else watch as watching:
+            start = Run.new(self.definition, self.db.extract(watching), self.labels, config, by)
+            tuned = search.run(start, resume=resume, listen=watching.step)
+            watching.stage("evaluation and baselines")
+            tuned.run.score()
+            tuned.run.explain()
+        tuned.run.seconds["total"] = time.perf_counter() - started
+        fitted = FittedRun(self, tuned.run, Path(out))
+        fitted.tuned = tuned
+        with folder as filling:
+            fitted.write(filling)
+            write_tuning(tuned, filling, self.definition, self.db.url)
+        shutil.rmtree(state, ignore_errors=True)
+        return fitted
+
+    def _config(self, text_embedder: object, settings: Mapping[str, Any]) -> tuple[Embedder, TrainConfig]:
+        """The text embedder and the settings, once it is known that a model can be trained with them."""
+        from rdl.embedders import embedder
+        from rdl.processes import check_devices
+
+        labels.refuse_untrained(self.definition)
+        by = embedder(text_embedder)
+        config = TrainConfig.of({**settings, "text_embedder": by.name})
+        check_devices(config)
+        return by, config
+
 
 class FittedRun:
     """A trained model on its database."""
 
     def __init__(self, task: BoundTask, run: Run, path: Path | None = None, *, data_changed: bool = False) -> None:
-        """``data_changed``: the data are not those the run was trained on, so its figures may differ."""
+        """``data_changed``: the data are not those the run was trained on, so its figures may differ. ``tuned`` is the
+        search that a run comes from, where it was just made."""
         self.task, self.run, self.path, self.data_changed = task, run, path, data_changed
-        self.metrics, self.baselines, self.seconds = run.metrics, run.baselines, run.seconds
+        self.tuned: Tuned | None = None
+        self.metrics, self.baselines, self.blend, self.seconds = run.metrics, run.baselines, run.blend, run.seconds
 
     def __repr__(self) -> str:
         return f"FittedRun({self.task.kind}, {self.run.config.regime}, {self.metrics})"
@@ -317,26 +361,9 @@ class FittedRun:
         entities: Sequence[object] | pa.Table | None = None,
     ) -> pa.Table:
         """As :meth:`predict`, as an Arrow table."""
-        from rdl.predict import tabulate
+        from rdl.predictions import predictions
 
-        task, snapshot = self.task.definition, self.task.db.snapshot
-        if split is not None and (at is not None or entities is not None):
-            raise ConfigError("a split has its own times and entities", hint="give either a split, or at and entities.")
-        if split is not None:
-            part = self.run.table.of(split)
-            rows, times, values = part.entity, part.time, self.run.predict_split(split)
-        else:
-            moment = to_us(at) if at is not None else labels.newest(task, snapshot)
-            known = None if entities is None else snapshot.row_of(task.entity, entities)
-            if known is not None and (known < 0).any():
-                missing = int((known < 0).sum())
-                raise ConfigError(f"{missing} of {len(known)} entities are not in {task.entity!r}")
-            rows = labels.seeds_at(task, snapshot, moment, known)
-            own = task.row_level and snapshot.schema[task.entity].time is not None
-            times = snapshot.time(task.entity)[rows] if own else np.full(len(rows), moment, np.int64)
-            values = self.run.predict_at(rows, times)
-        lines, columns = tabulate(self.run.objective, values)
-        return labels.keyed(task, snapshot, rows[lines], times[lines], columns)
+        return predictions(self.run, split=split, at=at, entities=entities)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Saves the run as the new folder ``path``. Raises ConfigError where it exists or cannot be written."""
@@ -347,53 +374,9 @@ class FittedRun:
     def write(self, folder: Path) -> None:
         """Writes the run's files and its report into the existing ``folder``."""
         from rdl.report import write_report
+        from rdl.saving import save
 
         db = self.task.db
         source = {"url": db.url, "data": db.reader.fingerprint(), "parameters": self.task.parameters}
-        self.run.save(folder, source=source)
+        save(self.run, folder, source=source)
         write_report(self.run, folder / "report.html", url=db.url)
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    url: str | os.PathLike[str] | None = None,
-    refresh: bool = False,
-    watch: Watcher | None = None,
-    text_embedder: object = None,
-) -> FittedRun:
-    """The run saved in the folder ``path``, on its database or the one at ``url``; ``refresh`` as in :func:`connect`.
-
-    Raises ConfigError where the folder is not a run, and what :func:`connect` raises. Give ``url`` where the saved one
-    lacks its password, and ``text_embedder`` where the run was trained with a model or function given to ``fit``.
-    """
-    from rdl.embedders import embedder
-    from rdl.run import Run
-
-    folder = Path(path)
-    facts = read_json(folder / "run.json")
-    try:
-        schema = Schema.from_json(facts["schema"])
-        reader = _reopen(url, facts["url"], schema)
-        task = Database(reader, saved=schema, refresh=refresh).task(facts["query"], parameters=facts["parameters"])
-        task.db.extract(watch)
-        asked = task.definition
-        if asked.sql is None and asked.split_by is None and (not asked.row_level or schema[asked.entity].time):
-            # The splits stay where they were in training, however much data have come since.
-            task.definition = dataclasses.replace(asked, split_at=(facts["val_cut_us"], facts["test_cut_us"]))
-        by = None if text_embedder is None else embedder(text_embedder)
-        run = Run.open(folder, facts, task.definition, task.db.snapshot, lambda: task.labels, by)
-        return FittedRun(task, run, folder, data_changed=reader.fingerprint() != facts["data"])
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise ConfigError(f"{folder} is damaged: {error!r}", hint="train the run anew.") from None
-
-
-def _reopen(url: str | os.PathLike[str] | None, saved: str, schema: Schema) -> Reader:
-    """A reader at ``url``, else at the URL that a run keeps, which is without its password."""
-    try:
-        return open_reader(url or saved, tables=list(schema.tables))
-    except DatabaseError as error:
-        if url is None and ":***@" in saved and "password" in (error.hint or ""):
-            hint = "a run keeps no password: give --db with the whole URL (url= in Python)"
-            raise DatabaseError(error.message, hint=f"{hint}, or {error.hint}") from None
-        raise

@@ -140,7 +140,9 @@ class Numbers:
     def spread(self, frame: Frame) -> Floats:
         """The standard deviation (ddof=0)."""
         if self._squares is None:
-            self._squares = _running(_fixed(np.square(self._deviation), self._fitted.square_scale))
+            with np.errstate(over="ignore"):  # what is infinite then is clipped
+                squares = np.square(self._deviation)
+            self._squares = _running(_fixed(squares, self._fitted.square_scale))
         count = self._count_of(frame)
         mean = self._over(self._sum, frame) / count / self._fitted.scale
         square = self._over(self._squares, frame) / count / self._fitted.square_scale
@@ -198,7 +200,8 @@ def _running(values: npt.NDArray[np.generic]) -> Rows:
 
 
 def _fixed(values: Floats, scale: float) -> Rows:
-    return np.rint(np.clip(values * scale, -(2.0**_BITS), 2.0**_BITS)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return np.rint(np.clip(values * scale, -(2.0**_BITS), 2.0**_BITS)).astype(np.int64)
 
 
 def _last(ranges: Ranges, values: npt.NDArray[V], there: npt.NDArray[np.bool_], missing: float) -> npt.NDArray[V]:

@@ -6,26 +6,29 @@ It says what was asked of which data, how good the model is beside the baselines
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rdl import charts
-from rdl.answers import drawings, middle, standard_error, unseen
+from rdl import boosting, charts
+from rdl.answers import drawings, means, middle, standard_error, unseen
+from rdl.blending import blend_note, figures_by_name
 from rdl.clock import US_PER_DAY, format_time
-from rdl.config import Regime, TrainConfig
+from rdl.config import Regime
 from rdl.errors import redact
-from rdl.metrics import evaluate, headline
+from rdl.machine import peak_rss_mb, versions
+from rdl.metrics import SOON, evaluate, headline, loss
 from rdl.page import Html, bullets, element, join, page
 from rdl.page import table as html_table
 from rdl.query.task import Kind, Split, Task, TaskTable
-from rdl.run import Figures, Run, peak_rss_mb, versions
+from rdl.reproduce import command
+from rdl.run import Run
 from rdl.schema_diagram import draw_diagram
+from rdl.scoring import Figures
+from rdl.segments import LEAST_SEEDS, Segment, segments
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,23 +42,21 @@ _NAMES = {
 #: Figures of one timeframe or interval, by the beginning of their name; what follows says of which.
 _PARTS = {"mae_": "MAE, timeframe", "coverage_": "share inside, of %", "width_": "mean width, of %"}
 _LESS_IS_BETTER = ("log_loss", "brier", "mae", "rmse", "nmae", "pinball", "width_")
-#: The settings that ``rdl train`` takes; with any other than its default, Python is shown.
-_OPTIONS = {
-    "regime": "--regime", "sampling": "--sampling", "text_embedder": "--text-embedder", "seed": "--seed",
-    "loss": "--loss", "quantiles": "--quantiles", "class_weights": "--class-weights", "device": "--device",
-    "time_budget_min": "--time-budget",
-}  # fmt: skip
 #: Metrics are drawn by anchor where there are at least the one and at most the other many; beyond, by groups of them.
 LEAST_ANCHORS, MOST_ANCHORS, TIME_GROUPS = 3, 60, 20
+#: Inputs drawn by their importance, at most.
+MOST_IMPORTANT = 18
 
 
 def write_report(run: Run, path: Path, *, url: str) -> None:
     """Writes the page to ``path``. Nothing in it leads elsewhere; no password of ``url`` is in it."""
     test = run.table.of(Split.test)
     predicted = run.predict_split(Split.test) if len(test) else np.zeros(0)
-    target = test.dense()
-    known = np.isfinite(target if target.ndim > 1 else target[:, None]).any(axis=1)
-    target, prediction, times = target[known], predicted[known], test.time[known]
+    labels = test.dense()
+    known = np.flatnonzero(np.isfinite(labels if labels.ndim > 1 else labels[:, None]).any(axis=1))
+    test, target, prediction = test.take(known), labels[known], predicted[known]
+    drawn = (boosting.name(run.task.kind, run.table), "past label")
+    others = {name: run.predicted[name]["test"][known] for name in drawn if name in run.predicted}
     error = standard_error(run.task.kind, target, prediction)
     parts = [
         *_question(run),
@@ -63,7 +64,11 @@ def write_report(run: Run, path: Path, *, url: str) -> None:
         element("h2", "Quality"),
         *_quality(run),
         element("h2", "Predictions on test"),
-        *_predictions(run, target, prediction, times),
+        *_predictions(run, test, prediction, others),
+        element("h2", "Error by segment"),
+        *_segments(run, test, prediction, others),
+        element("h2", "What the model reads"),
+        *_importance(run),
         element("h2", "Training"),
         *_training(run),
         element("h2", "Data and splits"),
@@ -140,7 +145,7 @@ def _judged(run: Run, error: float) -> Html:
 def _quality(run: Run) -> Iterator[Html]:
     """The model's figures beside the baselines', the headline first and the best of each marked."""
     main, _ = headline(run.task.kind)
-    rows = {"model": run.metrics, **run.baselines}
+    rows = figures_by_name(run)
     for split, title in ((Split.test, "Test"), (Split.val, "Validation")):
         names = dict.fromkeys([main, *(name for figures in rows.values() for name in figures.get(split.value, {}))])
         if not any(figures.get(split.value) for figures in rows.values()):
@@ -155,6 +160,8 @@ def _quality(run: Run) -> Iterator[Html]:
         arrows |= {name: "" for name in names if name.startswith("coverage_")}
         yield element("h3", f"{title}, regime {run.config.regime}")
         yield html_table(["", *(f"{_named(n)} {arrows[n]}" for n in names)], lines, numbers=len(names), first=0)
+    if run.blend is not None:
+        yield element("p", blend_note(run.blend), " Predictions are the model's alone.", kind="soft")
     yield element("p", f"↑ more is better, ↓ less is better. {_seen(run)}", kind="soft")
 
 
@@ -176,29 +183,84 @@ def _seen(run: Run) -> str:
     return f"Regime frozen: nothing newer than {cuts[0]} is seen in validation, nothing newer than {cuts[1]} in test."
 
 
-def _predictions(
-    run: Run, target: npt.NDArray[Any], prediction: Floats, times: npt.NDArray[np.int64]
-) -> Iterator[Html]:
+def _predictions(run: Run, test: TaskTable, prediction: Floats, others: Mapping[str, Floats]) -> Iterator[Html]:
+    target, times = test.dense(), test.time
     if len(target) < 2:
         yield element("p", "There are too few labelled seeds to draw.", kind="soft")
         return
-    kind, levels = run.task.kind, run.config.quantiles
-    yield _pair(drawings(kind, target, prediction, run.table.classes, levels))
-    main, _ = headline(run.task.kind)
+    yield _pair(drawings(run.task.kind, target, prediction, run.table.classes, run.config.quantiles))
     anchors = np.unique(times)
     if len(anchors) >= LEAST_ANCHORS:
         groups = anchors if len(anchors) <= MOST_ANCHORS else _group_starts(times)
         of = np.searchsorted(groups, times, "right") - 1
-        train = run.table.of(Split.train).dense()
-        values = [
-            evaluate(kind, target[of == n], prediction[of == n], train_target=train, quantiles=levels)[main]
-            for n in np.unique(of)
-        ]
+        numbers, (name, *_) = np.unique(of), _compared(run)
+        lines = {
+            label: np.array([_figures(run, target[of == n], each[of == n], [name])[name] for n in numbers])
+            for label, each in {"model": prediction, **others}.items()
+        }
         caption = (
-            "" if groups is anchors else f"In {len(values)} groups of about as many seeds, at the first time of each."
+            "" if groups is anchors else f"In {len(numbers)} groups of about as many seeds, at the first time of each."
         )
-        over_time = f"{_named(main)} over time, regime {run.config.regime}"
-        yield _figure(charts.metric_by_time(groups[np.unique(of)], np.array(values), over_time), caption)
+        over_time = f"{_named(name)} over time, regime {run.config.regime}"
+        yield _figure(charts.metric_by_time(groups[numbers], lines, over_time), caption)
+
+
+def _compared(run: Run) -> list[str]:
+    """The figures by which parts of the test seeds are compared: the headline, and that which chose the weights. A mean
+    of AUROCs over classes says little of few seeds, and takes long: there it is the latter alone."""
+    kind, judged_by = run.task.kind, run.objective.judged_by
+    return [judged_by] if kind is Kind.multilabel else list(dict.fromkeys([headline(kind)[0], judged_by]))
+
+
+def _figures(run: Run, target: npt.NDArray[Any], prediction: Floats, names: Sequence[str]) -> dict[str, float]:
+    """Some figures of predictions for labels ``target``, as :meth:`rdl.query.task.TaskTable.dense` gives them."""
+    kind, levels = run.task.kind, run.config.quantiles
+    soon = {name: loss(kind, name, target, prediction, levels) for name in names if name in SOON}
+    if len(soon) == len(names):
+        return soon
+    return evaluate(kind, target, prediction, train_target=target, quantiles=levels)
+
+
+def _segments(run: Run, test: TaskTable, prediction: Floats, others: Mapping[str, Floats]) -> Iterator[Html]:
+    """Where the model errs: its figures, and LightGBM's, on parts of the test seeds."""
+    found = segments(run, test) if len(test) else []
+    if not found:
+        yield element("p", "There are no parts of the test seeds that are large enough to compare.", kind="soft")
+        return
+    kind, levels, names = run.task.kind, run.config.quantiles, _compared(run)
+    rows = {"model": prediction, **{name: each for name, each in others.items() if name.startswith("LightGBM")}}
+    lines: list[list[object]] = []
+    labels, middles = test.dense(), means(kind, levels)
+    for one in [Segment("all", "", np.arange(len(test))), *found]:
+        target = labels[one.rows]
+        figures = [_figures(run, target, each[one.rows], names) for each in rows.values()]
+        shown = [_marked(of[name], False) for name in names for of in figures]
+        line = [f"{mean(target, prediction[one.rows]):.3g}" for mean in middles.values()]
+        lines.append([f"{one.by} {one.value}", f"{len(target):,}", *line, *shown])
+    heads = [*middles, *(f"{name} {_named(metric)}" for metric in names for name in rows)]
+    yield html_table(["", "seeds", *heads], lines, numbers=1 + len(heads), first=0)
+    yield element(
+        "p", "Of the test seeds, by the rows that refer to each and were known at its time, and by its own categories; "
+        f"segments of under {LEAST_SEEDS} seeds are left out.", kind="soft",
+    )  # fmt: skip
+
+
+def _importance(run: Run) -> Iterator[Html]:
+    """What the model leans on: the largest growths of the validation loss."""
+    top = [one for one in run.importance if one.growth > 0][:MOST_IMPORTANT]
+    if not top:
+        why = "Nothing that was spoilt made the loss on validation grow." if run.importance else "It was not measured."
+        yield element("p", why, kind="soft")
+        return
+    said = {"column": "column", "relation": "relation", "past": "aggregates", "aggregate": "aggregate"}
+    colours = {"column": charts.BLUE, "relation": charts.ORANGE, "past": charts.GREEN, "aggregate": charts.GREEN}
+    values = {f"{said[one.kind]} {one.name}": one.growth for one in top}
+    yield _figure(
+        charts.bars(values, "growth of the validation loss", "", [colours[one.kind] for one in top]),
+        "By how much the loss grows where one input is spoilt: a column permuted among the rows of its table (blue), a "
+        "relation followed no more (orange), aggregates of the past permuted among the seeds (green). What two inputs "
+        "say both is counted with neither; of few seeds, small bars are chance.",
+    )
 
 
 def _group_starts(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -216,23 +278,23 @@ def _pair(shown: Mapping[Html, str]) -> Html:
 
 
 def _training(run: Run) -> Iterator[Html]:
-    history = run.progress.history
-    if not history:
+    trained = [progress for progress in run.progress if progress.history]
+    if not trained:
         yield element("p", "The model has not been trained.", kind="soft")
         return
     name, _ = headline(run.task.kind)
-    known = [line for line in history if math.isfinite(line.val_loss)]
-    best = run.progress.best_step
-    if not best and known:
-        best = min(known, key=lambda line: line.val_loss).step
-    drawn = {
-        charts.loss_by_step(history): "",
-        charts.metric_by_step(history, best, f"{_named(name)}, regime {run.config.regime}"): "",
-    }
-    yield _pair(drawn if known else {charts.loss_by_step(history): ""})
-    why = f": {run.progress.stopped}" if run.progress.stopped else ""
-    kept = f"Kept are the weights of step {best:,}, the best on validation." if known else "The last weights are kept."
-    yield element("p", f"Training ended at step {history[-1].step:,}{why}. {kept}")
+    known = any(math.isfinite(line.val_loss) for progress in trained for line in progress.history)
+    over = f"{_named(name)}, regime {run.config.regime}"
+    same = run.objective.judged_by == "log_loss" and not run.objective.weights  # as what is trained on
+    drawn = {charts.loss_by_step(trained, validation=known and same): "", charts.metric_by_step(trained, over): ""}
+    yield _pair(drawn if known else {charts.loss_by_step(trained): ""})
+    for progress in trained:
+        of = f"Model {progress.seed}: training" if len(trained) > 1 else "Training"
+        why = f": {progress.stopped}" if progress.stopped else ""
+        kept = "The last weights are kept."
+        if known:
+            kept = f"Kept are the weights of step {progress.best_step:,}, the best on validation."
+        yield element("p", f"{of} ended at step {progress.step:,}{why}. {kept}")
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in run.seconds.items())
     yield element("p", f"{seconds}{'; ' if seconds else ''}peak memory {peak_rss_mb():,.0f} MB.", kind="soft")
 
@@ -270,21 +332,6 @@ def _window(task: Task) -> str:
 
 
 def _again(run: Run, url: str) -> Iterator[Html]:
-    config, default = run.config, TrainConfig()
-    changed = [f.name for f in fields(TrainConfig) if getattr(config, f.name) != getattr(default, f.name)]
-    if set(changed) <= set(_OPTIONS):
-        words = ["rdl", "train", run.task.source.strip(), "--db", redact(url), "--out", "run"]
-        for name, option in _OPTIONS.items():
-            if name in changed or name in ("regime", "seed"):
-                value = getattr(config, name)
-                words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-        yield element("pre", shlex.join(words))
-    else:
-        values = {name: getattr(config, name) for name in dict.fromkeys(["seed", *changed])}
-        settings = ", ".join(f"{k}={(str(v) if isinstance(v, Regime) else v)!r}" for k, v in values.items())
-        yield element(
-            "pre", f"import rdl\n\ndb = rdl.connect({redact(url)!r})\n"
-            f"run = db.task({run.task.source.strip()!r}).fit({settings})",
-        )  # fmt: skip
+    yield element("pre", command(run.task.source, run.config, url))
     made = {**versions(), "schema": run.snapshot.schema.fingerprint()}
     yield element("p", join((f"{name} {value}" for name, value in made.items()), ", "), kind="soft")

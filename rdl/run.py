@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import importlib.metadata
 import json
-import math
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,34 +12,51 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rdl import features
+from rdl import boosting, features
 from rdl.baselines import fit_baselines
-from rdl.checkpoint import read_weights, write_weights
-from rdl.config import Regime, TrainConfig
+from rdl.blending import Blend, blend
+from rdl.config import Layers, TrainConfig
+from rdl.convs import HeteroAttention, HeteroSAGE, RelationalTransformer, RelGNN
 from rdl.embedders import HASHING, Embedder, embedder, rows_needed
-from rdl.errors import ConfigError
+from rdl.ensemble import Ensemble, models_of
 from rdl.features import Features, Statistics
-from rdl.folders import read_json, write_json
-from rdl.intervals import calibrate, cross_fitted, shifted
+from rdl.importance import Importance, Subject, importance
+from rdl.intervals import calibrate, cross_fitted
 from rdl.losses import Objective
-from rdl.metrics import evaluate
-from rdl.model import RelationalModel, build
+from rdl.metrics import loss
+from rdl.model import ConvFactory, RelationalModel, build
 from rdl.predict import predict, sampler_of, seeds_of
+from rdl.progress import Progress
 from rdl.query.task import Split, Task, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.schema import Relation
+from rdl.scoring import Figures, Judge
 from rdl.snapshot import Snapshot
 from rdl.summaries import Summaries, SummaryStatistics
-from rdl.train import MAX_TRAINING_SEEDS, Evaluation, Inputs, Progress, fit
+from rdl.train import MAX_TRAINING_SEEDS, Inputs, fit
 
-Figures = dict[str, dict[str, float]]
+Floats = npt.NDArray[np.float64]
+
+#: A table whose rows are told apart has at most so many of them, and so many training seeds for each.
+MAX_IDENTITIES, SEEDS_AN_IDENTITY = 2_000, 8
+
+_CONVS: Mapping[str, ConvFactory] = {
+    Layers.sage: HeteroSAGE,
+    Layers.attention: HeteroAttention,
+    Layers.relgnn: RelGNN,
+    Layers.transformer: RelationalTransformer,
+}
 
 
 @dataclass(slots=True)
 class Run:
-    """A model for a task on a snapshot. ``metrics[split]`` and ``baselines[name][split]`` are empty until scored."""
+    """A model, or an ensemble of some, for a task on a snapshot. ``progress`` says how the training of each went.
+
+    ``metrics[split]``, ``baselines[name][split]`` and ``blend`` are empty until scored; ``predicted[name][split]`` are
+    then the predictions behind them, the model's as ``model``. They are not saved.
+    """
 
     task: Task
     snapshot: Snapshot
@@ -53,34 +64,54 @@ class Run:
     config: TrainConfig
     statistics: Mapping[str, Statistics]
     objective: Objective
-    model: RelationalModel
+    model: nn.Module
     summary: SummaryStatistics
     embedder: Embedder = HASHING
-    progress: Progress = field(default_factory=Progress)
+    progress: list[Progress] = field(default_factory=list)
     metrics: Figures = field(default_factory=dict)
     baselines: dict[str, Figures] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    blend: Blend | None = None
+    importance: list[Importance] = field(default_factory=list)
+    predicted: dict[str, dict[str, Floats]] = field(default_factory=dict)
     _summaries: Summaries | None = None
     _packed: tuple[dict[str, Features], Sampler] | None = None
 
     @staticmethod
-    def new(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig, by: Embedder | None = None) -> Run:
+    def new(
+        task: Task,
+        snapshot: Snapshot,
+        table: TaskTable,
+        config: TrainConfig,
+        by: Embedder | None = None,
+        statistics: Mapping[str, Statistics] | None = None,
+    ) -> Run:
         """An untrained run: statistics fitted at the training cut, weights drawn from the config's seed. ``by`` is the
         text embedder where it is not the one that the config names. Raises ConfigError for a setting that says nothing
         of this kind of task."""
         train = table.of(Split.train).thinned(MAX_TRAINING_SEEDS)
         objective = Objective.fit(task.kind, train, config)
         by = by or embedder(config.text_embedder)
-        statistics = features.fit(
-            snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels, text_rows=rows_needed(by)
-        )
+        if statistics is None:
+            most = min(MAX_IDENTITIES, len(train) // SEEDS_AN_IDENTITY) if config.identities else 0
+            statistics = features.fit(
+                snapshot, table.fitted_at_us, task.hidden, text_channels=by.channels, text_rows=rows_needed(by),
+                identities=most,
+            )  # fmt: skip
         summaries = Summaries(task, snapshot, fitted_at_us=table.fitted_at_us, most_columns=config.summaries)
         seeds = seeds_of(train, task.entity, config.regime, strictly=task.row_level, hidden=_hidden(task, snapshot))
         summary = SummaryStatistics.fit(summaries.columns(seeds), table.fitted_at_us, train.time)
-        model = _model(task, snapshot, statistics, config, objective.outputs, summary)
+        model = models(task, snapshot, statistics, config, objective.outputs, summary)
         return Run(
             task, snapshot, lambda: table, config, statistics, objective, model, summary, by, _summaries=summaries
         )
+
+    def again(self, config: TrainConfig) -> Run:
+        """An untrained run of another config, with the statistics, features and graph of this one."""
+        run = Run.new(self.task, self.snapshot, self.table, config, self.embedder, self.statistics)
+        packed, sampler = self.packed()
+        run._packed = packed, Sampler(sampler.graph, config.fanouts, strategy=config.sampling, seed=config.seed)
+        return run
 
     @property
     def table(self) -> TaskTable:
@@ -109,57 +140,107 @@ class Run:
         resume: bool = False,
         listen: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        """Trains the model (:func:`rdl.train.fit`), and calibrates the intervals of a regression with quantiles on
-        validation (:mod:`rdl.intervals`)."""
+        """Trains the model, or one model of an ensemble after the other (:func:`rdl.train.fit`), and calibrates the
+        intervals of a regression with quantiles on validation (:mod:`rdl.intervals`)."""
         started = time.perf_counter()
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         self.seconds["features"] = time.perf_counter() - started
         strictly, hidden = self.task.row_level, _hidden(self.task, self.snapshot)
         summarise = self.summarise if self.summary.width else None
-        inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, sampler, self.objective, summarise)
-        self.progress = fit(
-            self.model, inputs, self.config, partial=partial, resume=resume, identity=self._identity(), listen=listen
-        )
-        self.seconds["training"] = self.progress.seconds
+        self.progress, self.predicted = [], {}
+        trained = models_of(self.model)
+        for number, model in enumerate(trained):
+            config = self._config_of(number, self.config.ensemble - number)
+
+            def told(progress: Progress, number: int = number) -> None:
+                progress.label = f"training, model {number + 1} of {len(trained)}" if len(trained) > 1 else ""
+                listen(progress)
+
+            own = Sampler(sampler.graph, sampler.fanouts, strategy=sampler.strategy, seed=config.seed)
+            inputs = Inputs(self.table, self.task.entity, strictly, hidden, packed, own, self.objective, summarise)
+            folder = partial / str(config.seed) if partial is not None and len(trained) > 1 else partial
+            progress = fit(model, inputs, config, partial=folder, resume=resume, identity=self.identity(), listen=told)
+            self.progress.append(progress)
+        self.seconds["training"] = sum(progress.seconds for progress in self.progress)
         if self.objective.quantiles:
             target, raw = self.table.of(Split.val).target, self._raw(Split.val)
             self.objective = replace(self.objective, shifts=calibrate(self.objective.quantiles, target, raw))
 
-    def _identity(self) -> str:
+    def _config_of(self, number: int, left: int) -> TrainConfig:
+        """The config of one model of an ensemble: its seed, and its share of the time that is left."""
+        budget = self.config.time_budget_min
+        if budget is not None:
+            spent = sum(progress.seconds for progress in self.progress)
+            budget = max(budget - spent / 60, 1e-6) / left
+        return replace(self.config, seed=self.config.seed + number, ensemble=1, time_budget_min=budget)
+
+    def identity(self) -> str:
         """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
-        config = {**asdict(self.config), "time_budget_min": None, "device": "", "threads": 0}
+        config = {**asdict(self.config), "time_budget_min": None, "device": "", "devices": 1, "threads": 0}
         asked = [self.task.source, self.snapshot.schema.fingerprint(), config, self.summary.names, self.summary.gappy]
         return json.dumps(asked, sort_keys=True, default=str)
 
     def score(self, *, baselines: bool = True) -> None:
-        """Fills ``metrics`` for validation and test and, by default, ``baselines``, under the run's regime."""
+        """Fills ``metrics`` for validation and test and, by default, ``baselines`` and ``blend``, under the run's
+        regime."""
         started = time.perf_counter()
-        self.metrics = {split.value: self.evaluate(split) for split in (Split.val, Split.test)}
+        judge = self._judge()
+        raw = {split.value: self._raw(split) for split in (Split.val, Split.test)}
+        self.predicted = {"model": judge.calibrated(raw)}
+        self.metrics = judge.figures(self.predicted["model"])
         self.seconds["evaluation"] = time.perf_counter() - started
         if baselines:
             started = time.perf_counter()
-            self.baselines = baseline_figures(self.task, self.snapshot, self.table, self.config)
+            config, kind = self.config, self.task.kind
+            fitted = fit_baselines(
+                self.task, self.snapshot, self.table, regime=config.regime, seed=config.seed, loss=config.loss,
+                quantiles=judge.quantiles,
+            )  # fmt: skip
+            theirs = {name: judge.calibrated(one.predictions) for name, one in fitted.items()}
+            self.baselines = {name: judge.figures(predicted) for name, predicted in theirs.items()}
+            self.predicted |= theirs
+            boosted, target = fitted[boosting.name(kind, self.table)], self.table.of(Split.val).dense()
+            self.blend = blend(
+                raw, boosted.predictions, lambda predicted: self._loss(target, predicted),
+                lambda predicted: judge.figures(judge.calibrated(predicted)),
+            )  # fmt: skip
             self.seconds["baselines"] = time.perf_counter() - started
+
+    def _loss(self, target: npt.NDArray[Any], predicted: Floats) -> float:
+        """The figure by which predictions are chosen, as the weights of a model are."""
+        return loss(self.task.kind, self.objective.judged_by, target, predicted, self.objective.quantiles)
+
+    def explain(self, *, budget_s: float = 15.0) -> None:
+        """Fills ``importance``: what the model reads, measured on validation within about so many seconds."""
+        started = time.perf_counter()
+        target, seeds = self.table.of(Split.val).dense(), self._seeds(Split.val)
+        packed, sampler = self.packed()
+        summary = self.summarise(seeds) if self.summary.width else None
+        subject = Subject(
+            self.model, packed, sampler, seeds, summary, self.summary, self.objective,
+            lambda which, predicted: self._loss(target[which], predicted),
+        )  # fmt: skip
+        self.importance = importance(subject, budget_s=budget_s, seed=self.config.seed)
+        self.seconds["importance"] = time.perf_counter() - started
 
     def evaluate(self, split: Split | str) -> dict[str, float]:
         """The metrics of one split under the run's regime; empty where the split has no seeds. On validation, whose
         labels intervals are calibrated on, those of intervals are cross-fitted (:mod:`rdl.intervals`)."""
-        part, quantiles = self.table.of(split), self.objective.quantiles
-        if not len(part):
-            return {}
-        if quantiles and Split(split) is Split.val:
-            predicted = cross_fitted(quantiles, part.target, self._raw(split))
-        else:
-            predicted = self.predict_split(split)
-        train = self.table.of(Split.train).dense()
-        return evaluate(self.task.kind, part.dense(), predicted, train_target=train, quantiles=quantiles)
+        name, quantiles = Split(split), self.objective.quantiles
+        predicted = self.predict_split(name)
+        if quantiles and name is Split.val:
+            predicted = cross_fitted(quantiles, self.table.of(name).target, self._raw(name))
+        return self._judge().figures({name.value: predicted})[name.value]
 
-    def predict_split(self, split: Split | str) -> npt.NDArray[np.float64]:
+    def _judge(self) -> Judge:
+        return Judge(self.task.kind, self.table, self.objective.quantiles)
+
+    def predict_split(self, split: Split | str) -> Floats:
         """Predictions for the seeds of ``split`` in the task table's order, under the run's regime."""
         return self._predict(self._seeds(split), self.objective)
 
-    def _raw(self, split: Split | str) -> npt.NDArray[np.float64]:
+    def _raw(self, split: Split | str) -> Floats:
         """As :meth:`predict_split`, but for the calibration."""
         return self._predict(self._seeds(split), replace(self.objective, shifts=()))
 
@@ -168,126 +249,18 @@ class Run:
         part = self.table.of(split)
         return seeds_of(part, self.task.entity, self.config.regime, strictly=strictly, hidden=hidden)
 
-    def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> Floats:
         """Predictions for the entities ``rows`` ``[n]`` at ``times`` ``[n]`` µs from all that was known then."""
         time_us = torch.from_numpy(times.copy())
         row, strictly = torch.from_numpy(rows.copy()), self.task.row_level
         seeds = Seeds(self.task.entity, row, time_us, time_us, strictly, _hidden(self.task, self.snapshot))
         return self._predict(seeds, self.objective)
 
-    def _predict(self, seeds: Seeds, objective: Objective) -> npt.NDArray[np.float64]:
+    def _predict(self, seeds: Seeds, objective: Objective) -> Floats:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
         summary = self.summarise(seeds) if self.summary.width else None
         return predict(self.model, packed, sampler, seeds, objective, summary)
-
-    def save(self, folder: Path, *, source: Mapping[str, Any]) -> None:
-        """Writes the run into the existing, empty ``folder``; ``source`` says what it was asked of (no passwords)."""
-        write_json(
-            folder / "run.json",
-            {
-                "query": self.task.source,
-                "kind": self.task.kind,
-                "entity": self.task.entity,
-                **source,
-                "val_cut_us": self.table.val_cut,
-                "test_cut_us": self.table.test_cut,
-                "regime": self.config.regime,
-                "schema": self.snapshot.schema.to_json(),
-                "schema_fingerprint": self.snapshot.schema.fingerprint(),
-                "config": self.config,
-                "objective": self.objective,
-                "seconds": self.seconds,
-                "peak_rss_mb": peak_rss_mb(),
-                "versions": versions(),
-            },
-        )
-        figures = {"regime": self.config.regime, "metrics": self.metrics, "baselines": self.baselines}
-        write_json(folder / "metrics.json", figures)
-        write_json(folder / "statistics.json", self.statistics)
-        write_json(folder / "summary.json", self.summary)
-        write_weights(folder / "model.safetensors", self.model.state_dict())
-        with (folder / "history.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(Evaluation.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(asdict(line) for line in self.progress.history)
-
-    @staticmethod
-    def open(
-        folder: Path,
-        facts: Mapping[str, Any],
-        task: Task,
-        snapshot: Snapshot,
-        labels: Callable[[], TaskTable],
-        by: Embedder | None = None,
-    ) -> Run:
-        """The run in ``folder``, whose ``run.json`` holds ``facts``, on ``snapshot``. ``by`` is its text embedder where
-        that has no name by which it could be loaded.
-
-        Raises ConfigError where a file is missing or damaged, or the text embedder is another.
-        """
-        config = TrainConfig(
-            **{
-                **facts["config"],
-                "regime": Regime(facts["config"]["regime"]),
-                "fanouts": tuple(facts["config"]["fanouts"]),
-            }
-        )
-        objective = Objective.from_json(facts["objective"])
-        saved = read_json(folder / "statistics.json")
-        statistics = {name: Statistics.from_json(entry) for name, entry in saved.items()}
-        if any(fitted.texts for fitted in statistics.values()):
-            by = _same_embedder(config.text_embedder, by)
-        summary = SummaryStatistics.from_json(read_json(folder / "summary.json"))
-        model = _model(task, snapshot, statistics, config, objective.outputs, summary)
-        try:
-            model.load_state_dict(read_weights(folder / "model.safetensors"))
-        except RuntimeError:
-            raise ConfigError(
-                f"{folder} holds a model of another make: its weights do not fit", hint="train the run again."
-            ) from None
-        figures = read_json(folder / "metrics.json")
-        with (folder / "history.csv").open() as file:
-            history = [
-                Evaluation(int(line.pop("step")), **{k: float(v) for k, v in line.items()})
-                for line in csv.DictReader(file)
-            ]
-        progress = Progress(history=history)
-
-        def numbered() -> TaskTable:
-            """The labels with the class numbers that the model learnt, whatever data have come since."""
-            return labels().numbered_by(objective.classes)
-
-        return Run(
-            task, snapshot, numbered, config, statistics, objective, model, summary, by or HASHING, progress,
-            _figures(figures["metrics"]),
-            {name: _figures(found) for name, found in figures["baselines"].items()}, facts["seconds"],
-        )  # fmt: skip
-
-
-def _same_embedder(name: str, by: Embedder | None) -> Embedder:
-    """``by``, or the one called ``name``, by which a run was trained. Raises ConfigError where they are not the same,
-    or it cannot be loaded."""
-    if by is None:
-        try:
-            return embedder(name)
-        except ConfigError as error:
-            hint = f"{error.hint} Or rdl.load(…, text_embedder=…) with the one that it was trained with."
-            raise ConfigError(f"the run reads texts by the embedder {name!r}: {error.message}", hint=hint) from None
-    if by.name != name:
-        raise ConfigError(
-            f"the run reads texts by the embedder {name!r}, not by {by.name!r}",
-            hint="give the one it was trained with.",
-        )
-    return by
-
-
-def _figures(saved: Mapping[str, Mapping[str, float | None]]) -> Figures:
-    """Figures as they were before JSON, which has no NaN."""
-    return {
-        split: {name: math.nan if value is None else value for name, value in found.items()}
-        for split, found in saved.items()
-    }
 
 
 def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:
@@ -313,52 +286,19 @@ def _model(
         outputs=outputs,
         summary=summary,
         masked=task.label_columns,
+        conv=_CONVS[config.model],
     )
 
 
-def baseline_figures(task: Task, snapshot: Snapshot, table: TaskTable, config: TrainConfig) -> dict[str, Figures]:
-    """The metrics of every baseline by name and split, under the config's regime.
-
-    Raises ConfigError for a setting that says nothing of this kind of task.
-    """
-    train = table.of(Split.train)
-    levels = Objective.fit(task.kind, train, config).quantiles
-    fitted = fit_baselines(
-        task, snapshot, table, regime=config.regime, seed=config.seed, loss=config.loss, quantiles=levels
-    )
-    val = table.of(Split.val)
-    figures: dict[str, Figures] = {}
-    for name, baseline in fitted.items():
-        predictions = dict(baseline.predictions)
-        if levels:  # calibrated as the model is
-            raw = predictions[Split.val.value]
-            shifts = calibrate(levels, val.target, raw)
-            predictions[Split.test.value] = shifted(predictions[Split.test.value], shifts)
-            predictions[Split.val.value] = cross_fitted(levels, val.target, raw)
-        figures[name] = {
-            split.value: evaluate(
-                task.kind, part.dense(), predictions[split.value], train_target=train.dense(), quantiles=levels
-            )
-            for split in (Split.val, Split.test)
-            if len(part := table.of(split))
-        }
-    return figures
-
-
-def peak_rss_mb() -> float:
-    """The most memory this process has held at once, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that figures depend on."""
-    packages = ("rdl", "torch", "torch-geometric", "pytorch-frame", "lightgbm", "duckdb")
-    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+def models(
+    task: Task,
+    snapshot: Snapshot,
+    statistics: Mapping[str, Statistics],
+    config: TrainConfig,
+    outputs: int,
+    summary: SummaryStatistics,
+) -> nn.Module:
+    """The model of ``config``, or its ensemble, each with the weights that its seed alone gives it."""
+    configs = [replace(config, seed=config.seed + number) for number in range(config.ensemble)]
+    built = [_model(task, snapshot, statistics, own, outputs, summary) for own in configs]
+    return built[0] if len(built) == 1 else Ensemble(built)

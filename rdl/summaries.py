@@ -44,9 +44,9 @@ class SummaryStatistics:
     of, as which categories are the most frequent, is read from the rows known at the cut of the database asked.)
 
     ``fitted_at_us`` is the training cut at which vocabularies and scales of the cells were fitted. Of each column in
-    ``names`` there is the median and the scale (the standard deviation of a normal distribution with its quartiles), and
-    the quantiles of its standardised values that part them into :data:`BINS` bins of as many seeds each; ``gappy`` are
-    the numbers of those that are unknown of some training seeds.
+    ``names`` there are the median and the scale (the standard deviation of a normal distribution with its quartiles),
+    and the quantiles of its standardised values that part them into :data:`BINS` bins of as many seeds each; ``gappy``
+    are the numbers of those that are unknown of some training seeds.
     """
 
     fitted_at_us: int

@@ -1,7 +1,8 @@
 """The only training loop: Lightning Fabric places the model, AdamW moves it, validation chooses what is kept.
 
 Every random number depends on the run's seed and the step alone, so a run that was interrupted goes on as if it had not
-been: batches, dropout and the schedule are the same.
+been: batches, dropout and the schedule are the same. Several processes share each batch (:mod:`rdl.processes`): but for
+the order of sums, and for dropout, the result is that of one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial as partially
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from rdl.checkpoint import read_state, write_state
+from rdl import processes
 from rdl.config import Regime, TrainConfig
 from rdl.errors import ConfigError
 from rdl.features import Features
@@ -28,8 +31,9 @@ from rdl.losses import Objective
 from rdl.metrics import evaluate, headline
 from rdl.model import RelationalModel
 from rdl.predict import predict, seeds_of
+from rdl.progress import OUT_OF_TIME, Evaluation, Progress, State, out_of_time
 from rdl.query.task import TaskTable
-from rdl.sampler import Sampler, Seeds
+from rdl.sampler import Sampler, Seeds, Subgraph
 from rdl.schema import Relation
 
 #: Training pauses to look at validation about this many times, but not more often than this many steps apart.
@@ -47,34 +51,6 @@ STALE_SHARE, STALE_VERSIONS = 0.9, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """One line of ``history.csv``: the mean training loss since the last one, and on validation the loss, by which the
-    weights to keep are chosen, and the headline metric."""
-
-    step: int
-    seconds: float
-    train_loss: float
-    val_loss: float
-    val_metric: float
-    learning_rate: float
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a run is: what :func:`fit` tells its listener, and what a resumed run starts from."""
-
-    step: int = 0
-    total_steps: int = 0
-    seconds: float = 0.0
-    history: list[Evaluation] = field(default_factory=list)
-    best_step: int = 0
-    best: float = math.nan
-    ripe: bool = False
-    stopped: str = ""
-    identity: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Inputs:
     """All that training reads: the seeds with their labels, the packed features, the sampler over the graph, and what
     says how the past of seeds adds up, ``[S, width]`` (None: the model does not read it)."""
@@ -87,16 +63,6 @@ class Inputs:
     sampler: Sampler
     objective: Objective
     summarise: Callable[[Seeds], Tensor] | None = None
-
-
-def choose_device(name: str) -> str:
-    """Fabric's accelerator for ``name``: ``auto`` takes a GPU where there is one. Raises ConfigError where there is no
-    such device."""
-    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name):
-        found = ", ".join(device for device, usable in there.items() if usable)
-        raise ConfigError(f"there is no device {name!r} here", hint=f"use one of {found}.")
-    return name
 
 
 def fit(
@@ -115,53 +81,112 @@ def fit(
     says what the run is of, and a state of another is refused with ConfigError. ``listen`` is told after every step.
     Without validation seeds the last weights are kept.
     """
-    fabric = Fabric(accelerator=choose_device(config.device), devices=1)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    placed, optimizer = fabric.setup(model, optimizer)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
-    features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}
-    sampler = inputs.sampler.to(fabric.device)
     train = inputs.table.of("train").thinned(MAX_TRAINING_SEEDS)
-    batches = _Batches(train, inputs, config, fabric.device)
+    batches = _Batches(train, inputs, config, torch.device("cpu"))
+    if batches.size < config.devices:
+        raise ConfigError(f"{config.devices} processes cannot share batches of {batches.size} training seeds")
     validation = _Validation.of(train, inputs, config)
-    progress = Progress(total_steps=batches.total_steps, identity=identity)
-    state = _State(model, average, optimizer)
-    if resume and partial is not None:
-        progress = state.load(partial, progress)
-    started = time.perf_counter() - progress.seconds
-    losses: list[Tensor] = []
-    while progress.step < progress.total_steps and not progress.stopped:
-        rate = _set_rate(optimizer, config, progress)
-        seeds, target, summary = batches[progress.step]
-        torch.manual_seed(_mixed(config.seed, progress.step))
-        placed.train()
-        loss = inputs.objective.loss(placed(features, sampler(seeds, draw=progress.step), summary), target)
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        fabric.clip_gradients(placed, optimizer, max_norm=1.0)
-        optimizer.step()
-        average.update_parameters(model)
-        losses.append(loss.detach())
-        progress.step += 1
-        progress.seconds = time.perf_counter() - started
-        over = config.time_budget_min is not None and progress.seconds > 60 * config.time_budget_min
-        if progress.step % batches.per_evaluation == 0 or progress.step == progress.total_steps or over:
-            mean_loss = float(torch.stack(losses).mean())
-            losses.clear()
-            judged = validation.judge(average.module, inputs, features, sampler)
-            progress.history.append(Evaluation(progress.step, progress.seconds, mean_loss, *judged, rate))
-            _judge(progress, config, over, state)
-            if partial is not None:
-                state.save(partial, progress)
-        listen(progress)
-    model.load_state_dict(state.best or average.module.state_dict())
+    fresh = Progress(total_steps=batches.total_steps, identity=identity, seed=config.seed)
+    fresh.metric = headline(inputs.objective.kind)[0]
+    training = _Training(
+        model, replace(inputs, summarise=None), config, batches, validation, fresh, partial, resume=resume
+    )
+    progress, weights = processes.run(config, training, listen)
     model.to("cpu")  # where predictions find it, and the features
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return progress
 
 
-def _judge(progress: Progress, config: TrainConfig, over: bool, state: _State) -> None:
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """All that one process needs to train, prepared once: it can be sent to others."""
+
+    model: RelationalModel
+    inputs: Inputs
+    config: TrainConfig
+    batches: _Batches
+    validation: _Validation
+    fresh: Progress
+    partial: Path | None
+    resume: bool
+
+    def __call__(
+        self, fabric: Fabric, listen: Callable[[Progress], None]
+    ) -> tuple[Progress, dict[str, npt.NDArray[Any]]]:
+        """How training went, and the weights to keep: the loop, in this process and in each of those beside it."""
+        config, inputs, batches = self.config, self.inputs, self.batches
+        # Tensors sent to another process are shared with it: weights must not be.
+        model = self.model if fabric.world_size == 1 else deepcopy(self.model)
+        fused = config.precision != "16-mixed"  # which is unscaled before it is clipped, not within the optimizer
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
+        )
+        placed, optimizer = fabric.setup(_Called(model), optimizer)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+        features = {table: packed.to(fabric.device) for table, packed in inputs.features.items()}
+        sampler = inputs.sampler.to(fabric.device)
+        batches.device = fabric.device
+        mine = processes.share(batches.size, fabric)
+        state, progress = State(model, average, optimizer, fabric), self.fresh
+        if self.resume and self.partial is not None:
+            progress = state.load(self.partial, progress, config)
+        started = time.perf_counter() - progress.seconds
+        losses: list[Tensor] = []
+        while progress.step < progress.total_steps and not progress.stopped:
+            rate = _set_rate(optimizer, config, progress)
+            seeds, target, summary = batches[progress.step]
+            whole = inputs.objective.known(target)
+            seeds, target, summary = seeds.take(mine), target[mine], None if summary is None else summary[mine]
+            weight = inputs.objective.known(target) * fabric.world_size / whole
+            torch.manual_seed(_mixed(config.seed, progress.step) + fabric.global_rank)
+            placed.train()
+            subgraph = sampler(seeds, draw=progress.step)
+            loss = weight * inputs.objective.loss(placed(partially(_forward, features, subgraph, summary)), target)
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            fabric.clip_gradients(placed, optimizer, max_norm=1.0)
+            optimizer.step()
+            average.update_parameters(model)
+            losses.append(loss.detach())
+            progress.step += 1
+            progress.samples += batches.size
+            progress.seconds = time.perf_counter() - started
+            over = config.time_budget_min is not None and fabric.broadcast(out_of_time(progress, config))
+            if progress.step % batches.per_evaluation == 0 or progress.step == progress.total_steps or over:
+                mean_loss = float(np.mean(processes.gather(float(torch.stack(losses).mean()), fabric)))
+                losses.clear()
+                judged = self.validation.judge(average.module, inputs, features, sampler, fabric)
+                line = Evaluation(progress.step, progress.seconds, mean_loss, *judged, rate, config.seed)
+                progress.history.append(line)
+                _judge(progress, config, over, state)
+                if self.partial is not None and fabric.is_global_zero:
+                    state.save(self.partial, progress)
+            listen(progress)
+        best = state.best or average.module.state_dict()
+        return progress, {name: value.cpu().numpy() for name, value in best.items()}
+
+
+class _Called(torch.nn.Module):
+    """A model that is handed a function to call with it: strategies and precisions look into arguments to cast them,
+    and would take subgraphs apart."""
+
+    def __init__(self, model: RelationalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, call: Callable[[RelationalModel], Tensor]) -> Tensor:
+        """What ``call`` returns for the model."""
+        return call(self.model)
+
+
+def _forward(
+    features: Mapping[str, Features], subgraph: Subgraph, summary: Tensor | None, model: RelationalModel
+) -> Tensor:
+    outputs: Tensor = model(features, subgraph, summary)
+    return outputs
+
+
+def _judge(progress: Progress, config: TrainConfig, over: bool, state: State) -> None:
     """Keeps the weights where the validation loss is less than ever, and says why training stops where it does.
 
     The loss judges rather than a metric of ranks: on few rows that is erratic, and blind to overconfidence.
@@ -174,7 +199,7 @@ def _judge(progress: Progress, config: TrainConfig, over: bool, state: _State) -
         state.best = {name: value.detach().clone() for name, value in state.average.module.state_dict().items()}
     since = sum(evaluation.step > progress.best_step for evaluation in progress.history) if progress.ripe else 0
     if over:
-        progress.stopped = "the time budget is spent"
+        progress.stopped = OUT_OF_TIME
     elif since >= config.patience:
         progress.stopped = f"validation has not improved for {since} evaluations"
     elif progress.step == progress.total_steps:
@@ -197,12 +222,21 @@ class _Validation:
         return _Validation(table, train.dense(), seeds, inputs.summarise and inputs.summarise(seeds))
 
     def judge(
-        self, model: torch.nn.Module, inputs: Inputs, features: Mapping[str, Features], sampler: Sampler
+        self,
+        model: torch.nn.Module,
+        inputs: Inputs,
+        features: Mapping[str, Features],
+        sampler: Sampler,
+        fabric: Fabric,
     ) -> tuple[float, float]:
-        """The figure of the loss in the label's own units and the headline metric; NaN where there are no seeds."""
+        """The figure of the loss in the label's own units and the headline metric; NaN where there are no seeds.
+        Processes predict a part each, in full precision."""
         if not len(self.table):
             return math.nan, math.nan
-        predicted = predict(model, features, sampler, self.seeds, inputs.objective, self.summary)
+        mine = processes.share(len(self.table), fabric)
+        summary = None if self.summary is None else self.summary[mine]
+        part = predict(model, features, sampler, self.seeds.take(mine), inputs.objective, summary)
+        predicted = np.concatenate(processes.gather(part, fabric))
         objective, target = inputs.objective, self.table.dense()
         figures = evaluate(
             objective.kind, target, predicted, train_target=self.train_target, quantiles=objective.quantiles
@@ -251,43 +285,6 @@ class _Batches:
         seeds = replace(self.seeds.take(order), cut=self.cuts[version, order])
         summary = None if self.summaries is None else self.summaries[version, order].to(self.device)
         return seeds.to(self.device), self.target[order].to(self.device), summary
-
-
-@dataclass(slots=True)
-class _State:
-    """The tensors of a run in progress."""
-
-    model: torch.nn.Module
-    average: AveragedModel
-    optimizer: Any
-    best: dict[str, Tensor] | None = None
-
-    def save(self, folder: Path, progress: Progress) -> None:
-        """Writes the state into ``folder``, whole or not at all."""
-        parts = {"model": self.model.state_dict(), "average": self.average.state_dict(), "best": self.best or {}}
-        moments = self.optimizer.state_dict()["state"]
-        parts |= {f"optimizer.{number}": values for number, values in moments.items()}
-        write_state(folder, parts, progress)
-
-    def load(self, folder: Path, fresh: Progress) -> Progress:
-        """Takes the state from ``folder``; ``fresh`` where there is none."""
-        kept = read_state(folder)
-        if kept is None:
-            return fresh
-        parts, values = kept
-        if values["identity"] != fresh.identity:
-            raise ConfigError(
-                f"{folder} is an interrupted run of another question, database or setting",
-                hint="give the command it was started with, or leave --resume out to begin anew.",
-            )
-        self.model.load_state_dict(parts["model"])
-        self.average.load_state_dict(parts["average"])
-        self.best = parts.get("best")
-        state = self.optimizer.state_dict()
-        state["state"] = {int(k.split(".")[1]): v for k, v in parts.items() if k.startswith("optimizer.")}
-        self.optimizer.load_state_dict(state)
-        history = [Evaluation(**line) for line in values.pop("history")]
-        return Progress(**{**values, "history": history, "total_steps": fresh.total_steps, "stopped": ""})
 
 
 def _set_rate(optimizer: Any, config: TrainConfig, progress: Progress) -> float:

@@ -324,3 +324,40 @@ def test_what_is_known_at_the_very_time_of_a_row_level_seed_is_not_read() -> Non
         seeds = Seeds(rows, own[rows], own[rows])
         found = window_features(CLICK, snapshot, seeds, fitted_at_us=DAYS * US_PER_DAY)
     assert np.isnan(found["fee"].to_numpy()).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_stationary_columns_are_numbers_and_none_grows_whatever_happens(seed: int) -> None:
+    seeds = churn_seeds(seed, DAYS)
+    with TemporaryDirectory() as folder:
+        snapshot = database(seed).snapshot(Path(folder) / "snapshot")
+        whole, found = (
+            window_features(CHURN, snapshot, seeds, fitted_at_us=10 * US_PER_DAY, stationary=stationary)
+            for stationary in (False, True)
+        )
+    assert set(found.column_names) < set(whole.column_names), "the others are as they were"
+    for name in found.column_names:
+        assert found[name].to_numpy().tobytes() == whole[name].to_numpy().tobytes(), name
+        assert pa.types.is_floating(found[name].type), name
+    left_out = set(whole.column_names) - set(found.column_names)
+    grows = ("count, all", "sum, all", "days since first")
+    kept = set(found.column_names) - {"firm.users[firm] count, all"}  # users are there from the beginning
+    assert not [name for name in kept if name.endswith(grows) or name.startswith(("day of", "hour"))]
+    for name in ("day of year", "day of week", "hour", "orders[user id] count, all", "orders[user id].amount sum, all",
+                 "orders[user id] days since first", "orders[user id].kind last"):  # fmt: skip
+        assert name in left_out, name
+    codes = {name for name in left_out if pa.types.is_integer(whole[name].type)}
+    assert {name for name in left_out if not name.endswith(grows)} == codes | {"day of year", "day of week", "hour"}
+
+
+def test_numbers_beyond_those_of_32_bits_are_the_greatest_of_them() -> None:
+    """Without a warning of an overflow, which is an error here."""
+    reader = database(3)
+    ages = np.array([1e300, -1e300, 1.0, 2.0, 3.0])
+    reader.tables["users"] = reader.tables["users"].set_column(1, "age", pa.array(ages))
+    seeds = Seeds(np.arange(5), np.full(5, DAYS * US_PER_DAY), np.full(5, DAYS * US_PER_DAY))
+    found = features(reader, CHURN, seeds, DAYS)["age"].to_numpy()
+    assert found.dtype == np.float32
+    most = np.finfo(np.float32).max
+    assert np.array_equal(found, np.clip(ages, -most, most).astype(np.float32))

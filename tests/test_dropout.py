@@ -21,6 +21,15 @@ def test_shares_and_scale(p: float) -> None:
     assert by_column.std() < 0.03, "no column is dropped more often than others"
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_mask_is_the_same_in_any_precision(dtype: torch.dtype) -> None:
+    dropout, drawn = ByteDropout(0.3), torch.arange(256).to(torch.uint8)
+    mask = dropout.mask(drawn, dtype)
+    assert torch.equal(mask == 0, torch.arange(256) < dropout.dropped)
+    assert torch.equal(mask[mask != 0].unique(), torch.tensor([256 / (256 - 77)], dtype=dtype))
+    assert dropout(torch.ones(4, 5, dtype=dtype)).dtype == dtype
+
+
 def test_evaluation_and_zero_change_nothing() -> None:
     x = torch.randn(5, 3)
     assert ByteDropout(0.5).eval()(x) is x

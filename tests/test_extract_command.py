@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import rdl
 from rdl.cli import app
 from rdl.errors import DatabaseError
-from rdl.pipeline import _reopen
+from rdl.loading import _reopen
 
 MADE = """
 CREATE TABLE users (id VARCHAR(7) PRIMARY KEY, age INTEGER);
@@ -88,7 +88,7 @@ def test_a_run_without_its_password_says_how_to_give_it(shop: Path, monkeypatch:
         raise DatabaseError("no password supplied", hint="give the password in PGPASS.")
 
     schema = rdl.connect(shop).schema
-    monkeypatch.setattr("rdl.pipeline.open_reader", refuse)
+    monkeypatch.setattr("rdl.loading.open_reader", refuse)
     with pytest.raises(DatabaseError) as caught:
         _reopen(None, "postgresql://ann:***@db/shop", schema)
     assert str(caught.value).splitlines() == [

@@ -12,10 +12,14 @@ import pandas as pd
 import pytest
 
 import rdl
+from rdl.baselines import fit_baselines
+from rdl.blending import WEIGHTS
+from rdl.config import TrainConfig
 from rdl.errors import QueryError
-from rdl.metrics import NAMES
+from rdl.metrics import NAMES, evaluate
 from rdl.pipeline import Database
 from rdl.query.task import Kind
+from rdl.run import Run
 
 FAST = {"channels": 8, "fanouts": (4,), "min_steps": 40, "max_steps": 40, "summaries": 20, "members": 2, "threads": 1}
 QUESTIONS = {
@@ -81,20 +85,39 @@ COLUMNS = {
 }
 
 
+#: What each is asked with; a regression's quantiles and losses are settings.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "binary": {"class_weights": "balanced"}, "forecast": {"loss": "l2"}, "regression": {"loss": "huber"},
+    "quantiles": {"quantiles": (0.1, 0.9)},
+}  # fmt: skip
+
+
+def losses(run: Run) -> list[float]:
+    return [line.train_loss for progress in run.progress for line in progress.history]
+
+
 @pytest.mark.parametrize("asked", COLUMNS)
-def test_every_kind_is_trained_judged_saved_and_predicted(db: Database, tmp_path: Path, asked: str) -> None:
-    settings: dict[str, Any] = {"quantiles": (0.1, 0.9)} if asked == "quantiles" else {}
+def test_every_kind_is_trained_judged_saved_and_predicted(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """As an ensemble, beside its blend with LightGBM, with all that a report says of it."""
+    monkeypatch.setattr("rdl.report.LEAST_ANCHORS", 1)
+    monkeypatch.setattr("rdl.segments.LEAST_SEEDS", 2)
     task = db.task(QUESTIONS.get(asked, QUESTIONS["regression"]))
-    run = task.fit(out=tmp_path / "run", **FAST, **settings)
-    losses = [line.train_loss for line in run.run.progress.history]
-    assert np.isfinite(losses).all()
-    for figures in (run.metrics, *run.baselines.values()):
+    run = task.fit(out=tmp_path / "run", ensemble=2, **FAST, **SETTINGS.get(asked, {}))
+    assert np.isfinite(losses(run.run)).all()
+    assert run.blend is not None
+    for figures in (run.metrics, run.blend.metrics, *run.baselines.values()):
         for split in ("val", "test"):
             assert set(NAMES[task.kind]) <= set(figures[split])
+            assert set(figures[split]) == set(run.metrics[split])
             assert not any(math.isinf(value) for value in figures[split].values())
     assert list(run.baselines) == ["global", "past label", "LightGBM"]
+    assert {one.kind for one in run.run.importance} >= {"column", "relation", "past"}
+    assert np.isfinite([one.growth for one in run.run.importance]).all()
     again = rdl.load(tmp_path / "run")
     assert str(again.metrics) == str(run.metrics)
+    assert again.run.blend == run.blend
     for split in ("val", "test"):
         assert again.evaluate(split) == pytest.approx(run.metrics[split], nan_ok=True)
     now, of_test = run.predict(), run.predict(split="test")
@@ -105,8 +128,55 @@ def test_every_kind_is_trained_judged_saved_and_predicted(db: Database, tmp_path
     pd.testing.assert_frame_equal(again.predict(), now)
     assert run.predict(entities=[3, 4])["id"].tolist() == [3] * lines + [4] * lines
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "LightGBM" in page
+    for expected in ("<td>LightGBM</td>", "<td>model + LightGBM</td>", "growth of the validation loss", "over time"):
+        assert expected in page
+    assert "past rows" in page, "errors by segment"
+    for name, value in SETTINGS.get(asked, {}).items():
+        option = f"--{name.replace('_', '-')}"
+        assert f"{option} {'0.1,0.5,0.9' if name == 'quantiles' else value}" in page
     assert ("never" in page or "training has not" in page) == (asked in ("multiclass", "multilabel"))
+
+
+@pytest.mark.parametrize("asked", COLUMNS)
+def test_the_weight_of_each_kinds_blend_is_the_best_on_validation(db: Database, asked: str) -> None:
+    task = db.task(QUESTIONS.get(asked, QUESTIONS["regression"]))
+    run = task.fit(**FAST, **SETTINGS.get(asked, {})).run
+    fitted = fit_baselines(
+        task.definition, db.snapshot, task.labels, loss=run.config.loss, quantiles=run.objective.quantiles
+    )
+    own, other = run._raw("val"), fitted["LightGBM"]["val"]
+    target, train = task.labels.of("val").dense(), task.labels.of("train").dense()
+    by = [
+        evaluate(task.kind, target, (1 - w) * own + w * other, train_target=train, quantiles=run.objective.quantiles)
+        for w in WEIGHTS
+    ]
+    assert run.blend is not None
+    best = min(figures[run.objective.judged_by] for figures in by)
+    assert by[round(run.blend.weight * 20)][run.objective.judged_by] == pytest.approx(best)
+    if asked != "quantiles":
+        assert run.blend.metrics["val"] == pytest.approx(by[round(run.blend.weight * 20)], nan_ok=True)
+    assert run.metrics["test"] == pytest.approx(
+        evaluate(
+            task.kind, task.labels.of("test").dense(), run.predict_split("test"), train_target=train,
+            quantiles=run.objective.quantiles,
+        ), nan_ok=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", ["quantiles", "multilabel"])
+def test_other_kinds_are_tuned_and_resumed(db: Database, tmp_path: Path, asked: str) -> None:
+    task = db.task(QUESTIONS.get(asked, QUESTIONS["regression"]))
+    settings = {**FAST, "min_steps": 20, "max_steps": 20, **SETTINGS.get(asked, {})}
+    found = task.tune(out=tmp_path / "run", trials=2, **settings)
+    assert found.tuned is not None
+    assert np.isfinite([one.loss for one in found.tuned.trials]).all()
+    assert (tmp_path / "run" / "tuning.html").exists()
+    run = Run.new(task.definition, db.snapshot, task.labels, TrainConfig.of({**settings, "ensemble": 2}))
+    run.train(partial=tmp_path / "state")
+    again = Run.new(task.definition, db.snapshot, task.labels, run.config)
+    again.train(partial=tmp_path / "state", resume=True)
+    assert np.array_equal(again.predict_split("test"), run.predict_split("test"))
+    assert again.objective == run.objective
 
 
 def test_a_class_is_said_as_it_stands_in_the_database(db: Database) -> None:
@@ -152,7 +222,7 @@ def test_outliers_leave_the_others_well_predicted(db: Database) -> None:
 
 def test_intervals_are_calibrated_and_kept(db: Database, tmp_path: Path) -> None:
     task = db.task(QUESTIONS["regression"])
-    run = task.fit(out=tmp_path / "run", baselines=False, quantiles=(0.1, 0.25, 0.75, 0.9), **FAST)
+    run = task.fit(out=tmp_path / "run", importance=False, baselines=False, quantiles=(0.1, 0.25, 0.75, 0.9), **FAST)
     assert len(run.run.objective.shifts) == 5
     found = run.predict(split="val")
     assert (np.diff(found[["q10", "q25", "prediction", "q75", "q90"]].to_numpy(), axis=1) >= 0).all()
@@ -164,7 +234,7 @@ def test_intervals_are_calibrated_and_kept(db: Database, tmp_path: Path) -> None
 @pytest.mark.parametrize("asked", QUESTIONS)
 def test_a_task_without_a_test_row_has_a_model(db: Database, tmp_path: Path, asked: str) -> None:
     query = f"{QUESTIONS[asked]} SPLIT AT '2024-04-15', '2030-01-01'"
-    run = db.task(query).fit(out=tmp_path / "run", **FAST)
+    run = db.task(query).fit(out=tmp_path / "run", importance=False, **FAST)
     assert run.metrics["test"] == {}
     assert set(NAMES[Kind(asked)]) <= set(run.metrics["val"])
     assert run.predict(split="test").empty
@@ -192,14 +262,18 @@ def test_where_there_is_nothing_to_learn_it_is_said(db: Database, query: str, sa
 def test_labels_that_are_all_the_same_or_infinite_have_a_result(db: Database, query: str) -> None:
     run = db.task(query).fit(**FAST)
     assert np.isfinite(run.run.predict_split("test")).all()
-    assert np.isfinite([line.train_loss for line in run.run.progress.history]).all()
+    assert np.isfinite(losses(run.run)).all()
 
 
 def test_class_numbers_are_those_that_the_model_learnt(hostile: Path, tmp_path: Path) -> None:
     """Rows that come in late make another class the most frequent one: its number in a saved run stays."""
     copy = tmp_path / "copy.duckdb"
     copy.write_bytes(hostile.read_bytes())
-    run = rdl.connect(f"duckdb:///{copy}").task(QUESTIONS["multiclass"]).fit(out=tmp_path / "run", **FAST)
+    run = (
+        rdl.connect(f"duckdb:///{copy}")
+        .task(QUESTIONS["multiclass"])
+        .fit(out=tmp_path / "run", importance=False, **FAST)
+    )
     before = run.task.labels.classes
     with duckdb.connect(str(copy)) as connection:
         connection.execute(

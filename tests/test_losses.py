@@ -174,3 +174,26 @@ def test_an_objective_comes_back_from_json() -> None:
         Objective.fit(Kind.forecast, seeds(np.ones((3, 2))), TrainConfig(loss=Loss.huber)),
     ):
         assert Objective.from_json(json.loads(json.dumps(_plain(objective)))) == objective
+
+
+@pytest.mark.parametrize("kind", [Kind.binary, Kind.multiclass, Kind.multilabel, Kind.regression, Kind.forecast])
+@pytest.mark.parametrize("mine", [slice(0, 3), slice(0, 9), slice(2, 4)])
+def test_processes_that_share_a_batch_add_up_to_its_loss(kind: Kind, mine: slice) -> None:
+    """The losses of two parts, weighted by the labels known in each, are that of the whole."""
+    generator = torch.Generator().manual_seed(0)
+    outputs = {Kind.binary: 1, Kind.regression: 1}.get(kind, 3)
+    objective = Objective(kind, outputs)
+    output = torch.randn(10, MEMBERS, outputs, generator=generator)
+    target = {
+        Kind.binary: (output[:, 0, 0] > 0).float(),
+        Kind.multiclass: output[:, 0].argmax(dim=1),
+        Kind.multilabel: output[:, 0] > 0,
+        Kind.regression: torch.randn(10, 1, generator=generator),
+        Kind.forecast: torch.where(output[:, 1] > 0, output[:, 0], torch.nan),
+    }[kind]
+    rest = np.setdiff1d(np.arange(10), np.arange(10)[mine])
+    parts = [np.arange(10)[mine], rest]
+    found = sum(
+        float(objective.loss(output[part], target[part])) * objective.known(target[part]) for part in parts
+    ) / objective.known(target)
+    assert found == pytest.approx(float(objective.loss(output, target)), abs=1e-6)

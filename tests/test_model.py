@@ -195,20 +195,21 @@ def test_gaps_of_unknown_times_are_zero() -> None:
 
 @pytest.mark.parametrize("seeds", [0, 1, 5])
 def test_a_head_gives_its_outputs_for_each_seed_and_member(seeds: int) -> None:
-    assert EnsembleHead(8, 4, 3)(torch.zeros(seeds, 8)).shape == (seeds, 3, 1)
-    assert EnsembleHead(8, 4, 3, 5)(torch.zeros(seeds, 8)).shape == (seeds, 3, 5)
+    read, beside = torch.zeros(seeds, 8), torch.zeros(seeds, 6)
+    assert EnsembleHead(8, 6, 4, 3)(read, beside).shape == (seeds, 3, 1)
+    assert EnsembleHead(8, 6, 4, 3, 5)(read, beside).shape == (seeds, 3, 5)
 
 
 def test_the_members_of_a_head_are_as_its_formula_says_and_differ() -> None:
     torch.manual_seed(0)
-    head, x = EnsembleHead(5, 7, 4, 2).eval(), torch.randn(6, 5)
+    head, x, z = EnsembleHead(5, 3, 7, 4, 2).eval(), torch.randn(6, 5), torch.randn(6, 3)
     with torch.no_grad():
         for part in (head.hidden_scale, head.hidden_bias, head.bias):
             part.normal_()
-        found = head(x)
+        found = head(x, z)
         for k in range(4):
             hidden = head.hidden_scale[k] * ((head.input_scale[k] * x) @ head.weight) + head.hidden_bias[k]
-            expected = head.norm(hidden).relu() @ head.output[k].T + x @ head.linear[k].T + head.bias[k]
+            expected = head.norm(hidden).relu() @ head.output[k].T + z @ head.linear[k].T + head.bias[k]
             assert torch.allclose(found[:, k], expected, atol=1e-5)
     assert found.std(dim=1).min() > 0.01
 

@@ -91,7 +91,8 @@ class PygModel(nn.Module):
         first = x[entity][:size]
         for layer in self.layers:
             x = {**x, **{table: sent.relu() for table, sent in layer(x, batch.edge_index_dict).items()}}
-        return self.head(self.norm(torch.cat([x[entity][:size], first, seasons(batch[entity].seed_time)], dim=1)))
+        read = self.norm(torch.cat([x[entity][:size], first, seasons(batch[entity].seed_time)], dim=1))
+        return self.head(read, read)
 
 
 def with_masked(nodes: HeteroData) -> TensorFrame | None:
@@ -121,7 +122,7 @@ def both_models(
         }
         theirs.append(HeteroConv(named, aggr="sum"))
         ours.append(PlainSAGE(convs))
-    model = RelationalModel(Parts(encoders, ours, EnsembleHead(read, CHANNELS, 2), read))
+    model = RelationalModel(Parts(encoders, ours, EnsembleHead(read, read, CHANNELS, 2), read))
     return PygModel(encoders, theirs, model).eval(), model.eval()
 
 

@@ -18,15 +18,20 @@ from hypothesis import strategies as st
 
 from rdl import charts
 from rdl.answers import standard_error
+from rdl.blending import Blend
 from rdl.clock import US_PER_DAY, Span, to_us
 from rdl.config import Regime, TrainConfig
+from rdl.importance import Importance
+from rdl.losses import Objective
 from rdl.metrics import evaluate
 from rdl.page import Html
+from rdl.progress import Evaluation, Progress
 from rdl.query.task import SPLITS, Kind, LabelSql, Split, Task, TaskTable
 from rdl.report import verdict, write_report
-from rdl.run import Figures, Run
+from rdl.run import Run
 from rdl.schema import Column, Dtype, Schema, Stype, Table
-from rdl.train import Evaluation, Progress
+from rdl.scoring import Figures
+from rdl.segments import Segment, segments
 from tests.memory import MemoryReader
 from tests.test_inspection import Page
 
@@ -69,10 +74,14 @@ def run_of(kind: Kind = Kind.binary, *, anchors: int = 12, **facts: Any) -> Any:
         "task": Task(kind, QUERY, "users", None, horizon=Span(30), hidden=frozenset({("orders", "secret")})),
         "table": table,
         "config": TrainConfig(),
+        "objective": Objective(kind),
         "metrics": figures(predicted),
         "baselines": {"global": figures(np.full(len(table), train.mean()))},
         "seconds": {"training": 12.34},
-        "progress": Progress(step=60, history=HISTORY, best_step=40, stopped="validation has not improved"),
+        "progress": [Progress(step=60, history=HISTORY, best_step=40, stopped="validation has not improved")],
+        "predicted": {},
+        "blend": None,
+        "importance": [],
         "snapshot": SimpleNamespace(schema=SCHEMA, num_rows={"users": 1234}),
         "predict_split": lambda split: predicted[table.split == SPLITS.index(Split(split))],
     }
@@ -87,6 +96,19 @@ def report(run: Any, folder: Path) -> Page:
     found = Page.check(text)
     found.text = text
     return found
+
+
+@pytest.fixture(autouse=True)
+def parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds of a run without a database are parted in two."""
+
+    def halves(run: Any, part: TaskTable) -> list[Segment]:
+        if isinstance(run, Run):
+            return segments(run, part)
+        rows = np.array_split(np.arange(len(part)), 2)
+        return [Segment("city", name, half) for name, half in zip(("Rome", "Oslo"), rows, strict=True)]
+
+    monkeypatch.setattr("rdl.report.segments", halves)
 
 
 @pytest.fixture
@@ -143,12 +165,10 @@ def test_each_regime_says_what_was_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_settings_that_only_python_takes_are_shown_in_python(tmp_path: Path) -> None:
-    found = report(run_of(config=TrainConfig(channels=16, regime=Regime.frozen, seed=3)), tmp_path)
-    line = next(line for line in found.words.splitlines() if line.startswith("run = "))
-    assert line.endswith(".fit(seed=3, regime='frozen', channels=16)")
-    compile(line, "report.html", "exec")
-    assert "rdl train" not in found.words
+def test_the_command_gives_every_setting_that_is_not_the_default(tmp_path: Path) -> None:
+    config = TrainConfig(channels=16, fanouts=(8, 2), regime=Regime.frozen, seed=3, ensemble=2)
+    found = report(run_of(config=config), tmp_path)
+    assert "--regime frozen --seed 3 --set channels=16 --set 'fanouts=[8,2]' --ensemble 2" in found.words
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -165,7 +185,7 @@ def test_a_manifest_shows_its_sql(tmp_path: Path) -> None:
 def test_what_is_not_there_is_not_drawn(tmp_path: Path) -> None:
     table, _ = seeds(Kind.binary, 12)
     train = table.of("train")
-    run = run_of(table=train, metrics={"val": {}, "test": {}}, baselines={}, progress=Progress(), seconds={})
+    run = run_of(table=train, metrics={"val": {}, "test": {}}, baselines={}, progress=[], seconds={})
     found = report(run, tmp_path)
     for expected in (
         "There is nothing to compare", "Test: no seeds.", "too few labelled seeds", "has not been trained"
@@ -186,16 +206,17 @@ def test_odd_predictions_are_drawn(tmp_path: Path, kind: Kind) -> None:
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     history = [replace(line, val_loss=math.nan, val_metric=math.nan) for line in HISTORY]
-    found = report(run_of(progress=Progress(history=history)), tmp_path)
+    found = report(run_of(progress=[Progress(history=history)]), tmp_path)
     assert "The last weights are kept." in found.words
     assert "validation AUROC" not in found.words
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_loaded_run_knows_its_best_step(tmp_path: Path) -> None:
-    assert "weights of step 40" in report(run_of(progress=Progress(history=HISTORY)), tmp_path).words
-    worse = [replace(line, val_loss=line.val_metric) for line in HISTORY]
-    assert "weights of step 20" in report(run_of(progress=Progress(history=worse)), tmp_path).words
+def test_each_model_of_an_ensemble_says_how_it_ended(tmp_path: Path) -> None:
+    two = [Progress(step=60, history=HISTORY, best_step=step, seed=step, stopped="done") for step in (20, 40)]
+    words = report(run_of(progress=two), tmp_path).words
+    for step in (20, 40):
+        assert f"Model {step}: training ended at step 60: done. Kept are the weights of step {step}" in words
 
 
 def test_many_times_are_taken_in_groups_and_few_left_out(tmp_path: Path) -> None:
@@ -214,6 +235,26 @@ def test_it_is_written_fast_and_small(tmp_path: Path) -> None:
     found = report(run, tmp_path)
     assert time.perf_counter() - started < 3
     assert len(found.text) < 400_000
+
+
+@pytest.mark.parametrize("kind", [Kind.binary, Kind.regression])
+def test_lightgbm_stands_beside_the_model_wherever_it_is_judged(tmp_path: Path, kind: Kind) -> None:
+    run = run_of(kind)
+    test, train = run.table.of("test"), run.table.of("train").target
+    own, other = run.predict_split("test"), np.full(len(test), 0.25)
+    run.predicted = {"model": {"test": own}, "LightGBM": {"test": other}, "global": {"test": other}}
+    run.blend = Blend(0.25, {"test": {"auroc": 0.9, "mae": 0.1}})
+    run.importance = [Importance("column", "orders.amount", 0.2), Importance("relation", "orders → users", -0.1)]
+    found = report(run, tmp_path)
+    (line,) = (line for line in re.findall(r"<tr>(.*?)</tr>", found.text) if "city Rome" in line)
+    half = len(test) // 2
+    for each in (own, other):
+        figures = evaluate(kind, test.target[:half], each[:half], train_target=train)
+        for name in ("auroc", "log_loss") if kind is Kind.binary else ("mae",):
+            assert f'<td class="n">{figures[name]:.4f}</td>' in line
+    assert "model + LightGBM: 0.75 · model + 0.25 · LightGBM, the weight fitted on validation." in found.words
+    assert "column orders.amount" in found.words
+    assert "relation orders → users" not in found.words
 
 
 def figures_of(value: float) -> Figures:

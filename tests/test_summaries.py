@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rdl.clock import US_PER_DAY
 from rdl.query import read_task
 from rdl.query.task import Task
 from rdl.sampler import Seeds
 from rdl.snapshot import Snapshot
-from rdl.summaries import Summaries, SummaryStatistics
+from rdl.summaries import BINS, Summaries, SummaryStatistics
 from tests.test_sampler import shop
 
 QUERY = "PREDICT COUNT(orders.*, 0, 2, days) FOR EACH users.id SPLIT AT '1970-01-09', '1970-01-13'"
@@ -27,7 +31,7 @@ def test_columns_are_scaled_and_what_is_unknown_is_told_apart() -> None:
         "constant": np.ones(5, np.float32),
         "unknown": np.full(5, nan),
     }
-    fitted = SummaryStatistics.fit(columns, 7)
+    fitted = SummaryStatistics.fit(columns, 7, np.zeros(5, np.int64))
     assert fitted.names == ("x", "gappy")
     assert fitted.width == 3
     found = fitted.tensor({"x": np.array([2, nan], np.float32), "gappy": np.array([5, nan], np.float32)}, 2)
@@ -35,9 +39,35 @@ def test_columns_are_scaled_and_what_is_unknown_is_told_apart() -> None:
     assert fitted.tensor({}, 2).tolist() == [[0, 0, 1], [0, 0, 1]]
     scaled = fitted.tensor(columns, 5)[:, 0]
     assert torch.allclose(scaled, torch.asinh((torch.arange(5.0) - 2) / fitted.scales[0]))
-    assert SummaryStatistics.from_json(
-        {"fitted_at_us": 7, "names": ["x"], "medians": [1.0], "scales": [2.0], "gappy": []}
-    ) == SummaryStatistics(7, ("x",), (1.0,), (2.0,))
+    assert np.array(fitted.quantiles).shape == (2, BINS + 1)
+    borders = np.arcsinh((np.linspace(0, 4, BINS + 1) - 2) / fitted.scales[0])
+    assert np.allclose(fitted.quantiles[0], borders, atol=1e-6)
+    assert SummaryStatistics.from_json(json.loads(json.dumps(asdict(fitted)))) == fitted
+
+
+def seeds_in_time(values: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """One column of seeds, one seed at each time."""
+    return {"x": values.astype(np.float32)}, np.arange(len(values))
+
+
+@given(shift=st.sampled_from([0.0, 0.5, 5.0]), seed=st.integers(0, 99))
+def test_a_column_whose_newest_fifth_lies_elsewhere_is_left_out(shift: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=500)
+    values[400:] += shift
+    columns, time = seeds_in_time(values)
+    assert SummaryStatistics.fit(columns, 7, time).names == (() if shift == 5 else ("x",))
+    order = rng.permutation(500)
+    assert SummaryStatistics.fit({"x": columns["x"][order]}, 7, time).names == ("x",), "as many of either at any time"
+
+
+def test_a_column_of_which_little_is_known_drifts_by_how_much_is_known() -> None:
+    few, time = seeds_in_time(np.where(np.arange(500) % 50 == 0, np.arange(500.0), np.nan))
+    assert SummaryStatistics.fit(few, 7, time).names == ("x",), "ten values are not compared"
+    late, time = seeds_in_time(np.where(np.arange(500) >= 395, np.arange(500.0), np.nan))
+    assert SummaryStatistics.fit(late, 7, time).names == (), "known of hardly any but the newest"
+    at_once = np.zeros(500, np.int64)
+    assert SummaryStatistics.fit(late, 7, at_once).names == ("x",), "seeds of one time have no newest fifth"
 
 
 def asked(snapshot: Snapshot) -> tuple[Task, Seeds]:
@@ -80,7 +110,7 @@ def test_none_and_few_seeds(tmp_path: Path, count: int) -> None:
     snapshot = shop(np.random.default_rng(0), users=6, items=4, orders=90, messages=40).snapshot(tmp_path / "s")
     task, seeds = asked(snapshot)
     summaries = Summaries(task, snapshot, fitted_at_us=8 * US_PER_DAY, most_columns=40)
-    fitted = SummaryStatistics.fit(summaries.columns(seeds), 8 * US_PER_DAY)
+    fitted = SummaryStatistics.fit(summaries.columns(seeds), 8 * US_PER_DAY, seeds.time.numpy())
     part = seeds.part(0, count)
     assert fitted.tensor(summaries.columns(part), count).shape == (count, fitted.width)
     whole = fitted.tensor(summaries.columns(seeds), len(seeds))

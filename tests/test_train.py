@@ -18,10 +18,12 @@ from rdl.graph import TemporalGraph
 from rdl.losses import Objective
 from rdl.model import RelationalModel, build
 from rdl.predict import predict, seeds_of
+from rdl.progress import Progress
 from rdl.query.task import Kind, TaskTable
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
-from rdl.train import Inputs, Progress, fit
+from rdl.summaries import SummaryStatistics
+from rdl.train import Inputs, fit
 from tests.memory import MemoryReader
 
 CONFIG = TrainConfig(
@@ -57,10 +59,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, Inputs]:
     return snapshot, Inputs(table, "users", False, (), packed, sampler, Objective(Kind.binary))
 
 
-def fresh(snapshot: Snapshot) -> RelationalModel:
+def fresh(snapshot: Snapshot, dropout: float = 0.1) -> RelationalModel:
     torch.manual_seed(0)
     statistics = features.fit(snapshot, 85 * US_PER_DAY)
-    return build(statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.1)
+    return build(statistics, snapshot.schema.relations, channels=16, layers=1, dropout=dropout)
 
 
 def test_it_learns_and_repeats_itself(inputs: tuple[Snapshot, Inputs]) -> None:
@@ -97,8 +99,13 @@ def test_what_the_past_adds_up_to_is_read_beside_the_graph(inputs: tuple[Snapsho
     statistics = features.fit(snapshot, 85 * US_PER_DAY)
     found = []
     for width in (0, 1):
+        sums = (
+            SummaryStatistics(0, ("sum",), (0.0,), (1.0,), (), (tuple(np.linspace(0, 5, 9).tolist()),))
+            if width
+            else None
+        )
         model = build(
-            statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.0, members=4, summary=width
+            statistics, snapshot.schema.relations, channels=16, layers=1, dropout=0.0, members=4, summary=sums
         )
         progress = fit(model, replace(given, summarise=summarise if width else None), config)
         found.append(max(line.val_metric for line in progress.history))
@@ -159,7 +166,7 @@ def test_stale_seeds_see_at_most_their_own_time(inputs: tuple[Snapshot, Inputs])
     seeds, *_ = batches[0]
     lag = (seeds.time - seeds.cut) / US_PER_DAY
     assert ((lag >= 0) & (lag <= 10)).all()
-    assert 0.2 < (lag > 0).double().mean() < 0.8
+    assert 0.7 < (lag > 0).double().mean() < 1
     again, *_ = batches[0]
     assert torch.equal(seeds.cut, again.cut)
 
@@ -196,3 +203,53 @@ def test_a_damaged_state_is_refused(inputs: tuple[Snapshot, Inputs], tmp_path: P
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(ConfigError, match="cannot be read"):
         fit(fresh(snapshot), given, CONFIG, partial=tmp_path / "p", resume=True)
+
+
+def predicted(model: RelationalModel, given: Inputs) -> np.ndarray:
+    seeds = seeds_of(given.table.of("test"), "users", Regime.seed_time, strictly=False)
+    return predict(model, given.features, given.sampler, seeds, given.objective)
+
+
+def test_training_that_came_to_its_end_is_not_gone_on_with(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+    """Killed after training stopped early, before anything was saved: the same weights, and no step more."""
+    snapshot, given = inputs
+    config = replace(CONFIG, patience=1, learning_rate=5e-2, min_steps=400, max_steps=400)
+    whole = fresh(snapshot)
+    progress = fit(whole, given, config, partial=tmp_path / "p")
+    assert progress.step < 400
+    resumed = fresh(snapshot)
+    again = fit(resumed, given, config, partial=tmp_path / "p", resume=True)
+    assert (again.step, again.history) == (progress.step, progress.history)
+    assert np.array_equal(predicted(whole, given), predicted(resumed, given))
+
+
+def test_a_run_that_is_given_more_time_goes_on(inputs: tuple[Snapshot, Inputs], tmp_path: Path) -> None:
+    snapshot, given = inputs
+    whole, stopped = fresh(snapshot), fresh(snapshot)
+    fit(whole, given, CONFIG)
+    short = fit(stopped, given, replace(CONFIG, time_budget_min=1e-6), partial=tmp_path / "p")
+    assert (short.step, short.stopped) == (1, "the time budget is spent")
+    same = fit(stopped, given, replace(CONFIG, time_budget_min=1e-6), partial=tmp_path / "p", resume=True)
+    assert same.step == 1
+    fit(stopped, given, CONFIG, partial=tmp_path / "p", resume=True)
+    assert predicted(stopped, given) == pytest.approx(predicted(whole, given), abs=1e-6)
+
+
+def test_half_precision_learns_the_same(inputs: tuple[Snapshot, Inputs]) -> None:
+    snapshot, given = inputs
+    model = fresh(snapshot)
+    progress = fit(model, given, replace(CONFIG, precision="bf16-mixed", device="cpu"))
+    assert all(value.dtype == torch.float32 for value in model.parameters())
+    assert progress.history[-1].val_metric > 0.9
+    whole = fit(fresh(snapshot), given, replace(CONFIG, device="cpu"))
+    first, theirs = progress.history[0].train_loss, whole.history[0].train_loss
+    assert first == pytest.approx(theirs, abs=0.1)
+    assert first != theirs, "it is indeed another precision"
+
+
+@pytest.mark.parametrize(
+    "setting", [{"ensemble": 0}, {"devices": 0}, {"precision": "fp16"}, {"precision": 16}, {"ensemble": 1.5}]
+)
+def test_other_settings_without_a_meaning_are_refused(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        TrainConfig(**setting)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from rdl.cli import looking, models
+from rdl.cli import looking, models, tuning
 from rdl.errors import LeakageError, RdlError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(looking.app)
 app.add_typer(models.app)
+app.add_typer(tuning.app)
 
 
 def main() -> None:

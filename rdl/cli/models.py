@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from rdl.cli.options import (
     Db,
+    DeviceName,
     Json,
     LossName,
     Override,
@@ -21,8 +23,10 @@ from rdl.cli.options import (
     RegimeName,
     RunFolder,
     SchemaFile,
+    Settings,
     TaskText,
     Views,
+    WeightsName,
     ask,
     check_split,
     connect,
@@ -32,6 +36,7 @@ from rdl.cli.options import (
     parameters,
     print_json,
     say,
+    settings_of,
 )
 from rdl.errors import ConfigError
 
@@ -46,7 +51,7 @@ def train(
     param: Parameters = None,
     schema: SchemaFile = None,
     regime: RegimeName = "seed-time",
-    model: Annotated[str, typer.Option(help="The model: sage.")] = "sage",
+    model: Annotated[str, typer.Option(help="sage, attention, relgnn or transformer.")] = "sage",
     sampling: Annotated[str, typer.Option(help="recent or uniform: which of many children are sampled.")] = "recent",
     text_embedder: Annotated[
         str, typer.Option(help="What reads texts: hashing, model2vec:NAME or sentence-transformers:NAME.")
@@ -54,11 +59,19 @@ def train(
     seed: Annotated[int, typer.Option(help="The seed of every random number.")] = 0,
     loss: LossName = "l1",
     quantiles: Quantiles = None,
-    class_weights: Annotated[
-        str, typer.Option(help="none, or balanced: rare classes count as much as others in training.")
-    ] = "none",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    time_budget: Annotated[float | None, typer.Option(help="Minutes of training, at most.")] = None,
+    class_weights: WeightsName = "none",
+    ensemble: Annotated[int, typer.Option(help="So many models, of this seed and those after it, averaged.")] = 1,
+    device: DeviceName = "auto",
+    devices: Annotated[int, typer.Option(help="Processes that share each batch: one a GPU, or on the CPU.")] = 1,
+    precision: Annotated[str, typer.Option(help="Of training steps: 32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    settings: Settings = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(help="Minutes of training, at most; reading the data, evaluation and baselines come on top."),
+    ] = None,
+    importance: Annotated[
+        bool, typer.Option(help="Measure, in some 15 s, what the model reads: columns, relations, aggregates.")
+    ] = True,
     resume: Annotated[bool, typer.Option(help="Go on where an interrupted run stopped.")] = False,
     views: Views = None,
     refresh: Refresh = False,
@@ -67,18 +80,21 @@ def train(
 ) -> None:
     """Trains a model, keeps the best by validation, and reports it beside the baselines."""
     from rdl.answers import unseen
+    from rdl.blending import blend_note, figures_by_name
     from rdl.display import figures_table, watcher
+    from rdl.machine import peak_rss_mb
     from rdl.report import verdict
-    from rdl.run import peak_rss_mb
 
-    if model != "sage":
-        raise ConfigError(f"there is no model {model!r}", hint="there is sage.")
     bound = connect(db, schema, views=views, refresh=refresh).task(task, parameters=parameters(param))
     try:
         run = bound.fit(
             out=out, resume=resume, watch=watcher(quiet=quiet or as_json),
-            regime=regime, sampling=sampling, text_embedder=text_embedder, seed=seed, device=device,
-            time_budget_min=time_budget, loss=loss, quantiles=numbers(quantiles), class_weights=class_weights,
+            importance=importance,
+            **settings_of(
+                settings, regime=regime, model=model, sampling=sampling, text_embedder=text_embedder, seed=seed,
+                loss=loss, quantiles=numbers(quantiles), class_weights=class_weights, ensemble=ensemble, device=device,
+                devices=devices, precision=precision, time_budget_min=time_budget,
+            ),
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"Interrupted. Go on with the same command and --resume; {out} was not made.")
@@ -91,6 +107,7 @@ def train(
                 "regime": regime,
                 "metrics": run.metrics,
                 "baselines": run.baselines,
+                "blend": run.blend and asdict(run.blend),
                 "seconds": run.seconds,
                 "peak_rss_mb": peak_rss_mb(),
                 "run": str(out),
@@ -98,7 +115,9 @@ def train(
         )
     elif not quiet:
         say(f"{bound.kind} for each {bound.definition.entity}, regime {regime}")
-        say(figures_table(bound.kind, {"model": run.metrics, **run.baselines}, regime))
+        say(figures_table(bound.kind, figures_by_name(run), regime))
+        if run.blend is not None:
+            say(blend_note(run.blend), style="dim")
         say(verdict(bound.kind, run.metrics, run.baselines))
         for line in unseen(bound.labels):
             say(line)

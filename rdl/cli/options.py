@@ -39,11 +39,21 @@ LossName = Annotated[str, typer.Option("--loss", help="What is made small where 
 Quantiles = Annotated[
     str | None, typer.Option(help="Quantiles that a regression predicts too, in pairs: 0.1,0.9 is an interval.")
 ]
+WeightsName = Annotated[
+    str, typer.Option("--class-weights", help="none, or balanced: rare classes count as much as others in training.")
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as made by rdl train.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option(
         "--param", metavar="NAME=VALUE", help="The value of :NAME in the query: JSON (5, true, [1, 2]), or else text."
+    ),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any other setting of a run, such as channels=128 or fanouts=[64,8]."
     ),
 ]
 Override = Annotated[str | None, typer.Option("--db", metavar="URL", help="The database, where it has moved.")]
@@ -93,11 +103,11 @@ def ask(
 
 def load(run: Path, db: str | None, *, refresh: bool, quiet: bool) -> Any:
     """The saved run on its database, extracted."""
-    from rdl import pipeline
+    from rdl import loading
     from rdl.display import watcher
 
     with watcher(quiet=quiet) as watch:
-        return pipeline.load(run, url=db, refresh=refresh, watch=watch)
+        return loading.load(run, url=db, refresh=refresh, watch=watch)
 
 
 def parameters(given: Sequence[str] | None) -> dict[str, object]:
@@ -114,6 +124,24 @@ def parameters(given: Sequence[str] | None) -> dict[str, object]:
         except ValueError:
             values[name] = text
     return values
+
+
+def settings_of(given: Sequence[str] | None, **named: object) -> dict[str, object]:
+    """The settings of a run: those that have an option of their own, and those given as NAME=VALUE. Raises ConfigError
+    where one is given twice, or is not NAME=VALUE."""
+    others: dict[str, object] = {}
+    for pair in given or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"--set {pair!r}", hint="write --set NAME=VALUE, such as --set channels=128.")
+        if name in named or name in others:
+            own = f"--{name.replace('_', '-').removesuffix('-min')}"
+            raise ConfigError(f"--set {name}", hint=f"give {own}." if name in named else "give it once.")
+        try:
+            others[name] = json.loads(text)
+        except ValueError:
+            others[name] = text
+    return {**named, **others}
 
 
 def names(text: str | None) -> list[str] | None:

@@ -34,16 +34,21 @@ def fit(
     *,
     text_channels: int = HASHING.channels,
     text_rows: int = 0,
+    identities: int = 0,
 ) -> dict[str, Statistics]:
     """The statistics of every table, from the cells known at ``cut_us`` and no others: of rows with a time ≤ the cut,
     and of columns known later than their row where that was at the cut. ``text_channels`` is the width of the text
     embedder's vectors; a column of texts with fewer than ``text_rows`` of them known is no input
-    (:func:`rdl.embedders.rows_needed`).
+    (:func:`rdl.embedders.rows_needed`). A table that others refer to, and that has a primary key of one column and at
+    most ``identities`` rows at the cut, is read with the key as a category: which row it is.
 
     A column in which nothing varies by then is no input, nor is one that only tells the time. Raises SchemaError where
     a column's storage cannot be what its stype says.
     """
-    return {name: _Fit(snapshot, name, cut_us).run(hidden, text_channels, text_rows) for name in snapshot.schema.tables}
+    return {
+        name: _Fit(snapshot, name, cut_us).run(hidden, text_channels, text_rows, identities)
+        for name in snapshot.schema.tables
+    }
 
 
 class _Fit:
@@ -54,7 +59,9 @@ class _Fit:
         known = int(np.searchsorted(snapshot.time(table), cut_us, side="right"))
         self.rows, self.times = snapshot.arrow(table).slice(0, known), snapshot.time(table)[:known]
 
-    def run(self, hidden: Collection[tuple[str, str]], text_channels: int, text_rows: int) -> Statistics:
+    def run(
+        self, hidden: Collection[tuple[str, str]], text_channels: int, text_rows: int, identities: int
+    ) -> Statistics:
         found: dict[Stype, dict[str, object]] = {stype: {} for stype in Stype}
         late: dict[str, tuple[str, ...]] = {}
         for column in self.schema.inputs(self.table.name):
@@ -69,6 +76,8 @@ class _Fit:
                 found[column.stype][column.name] = fitted
                 if told_by is not None:
                     late[told_by] = (*late.get(told_by, ()), column.name)
+        identity = self.identity(identities)
+        found[Stype.categorical].update(identity)
         return Statistics(
             found[Stype.numerical],  # type: ignore[arg-type]
             found[Stype.categorical],  # type: ignore[arg-type]
@@ -78,7 +87,16 @@ class _Fit:
             text_channels,
             tuple(found[Stype.timestamp]),
             late,
+            tuple(identity),
         )
+
+    def identity(self, most: int) -> dict[str, tuple[str, ...]]:
+        """The primary key and its values at the cut, where the table has at most so many rows and is referred to."""
+        referred = any(relation.parent == self.table.name for relation in self.schema.relations)
+        if not 1 < len(self.rows) <= most or len(self.table.primary_key) != 1 or not referred:
+            return {}
+        (key,) = self.table.primary_key
+        return {key: tuple(sorted(columns.as_words(self.rows.column(key)).words.to_pylist()))}
 
     def known(self, column: Column, told_by: str | None) -> tuple[pa.ChunkedArray, Times]:
         """The cells of ``column`` that are known at the cut, and the times of their rows."""

@@ -36,7 +36,8 @@ class Statistics:
     ``numerical[column]`` is (median, scale); ``categories[column]`` the vocabulary by falling count, as text;
     ``lists`` are the columns of lists of categories, ``vectors`` those of numbers; ``texts`` and ``times`` are column
     names, ``text_channels`` is the width of a text's vector. A column in none of them is no input. ``late[column]``
-    are the inputs that become known at the time in ``column``, which is later than their row.
+    are the inputs that become known at the time in ``column``, which is later than their row. ``identities`` are those
+    of the categories that say which row it is: none but the rows known at the cut has an entry of its own.
     """
 
     numerical: Mapping[str, tuple[float, float]]
@@ -47,6 +48,7 @@ class Statistics:
     text_channels: int
     times: tuple[str, ...]
     late: Mapping[str, tuple[str, ...]]
+    identities: tuple[str, ...] = ()
 
     def stats_list(self) -> dict[str, dict[StatType, Any]]:
         """The statistics in torch-frame's form, by column. Numbers are already standardised."""
@@ -82,6 +84,7 @@ class Statistics:
             value["text_channels"],
             tuple(value["times"]),
             {source: tuple(names) for source, names in value["late"].items()},
+            tuple(value["identities"]),
         )
 
 

@@ -1,4 +1,4 @@
-"""Earlier labels as inputs: those of the task's own table, wherever the data end, from nothing later than their window."""
+"""Earlier labels as inputs: those of the task's table, wherever the data end, and nothing later than their window."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def test_what_comes_later_changes_nothing(query: str, days: int) -> None:
 
 def _known(rows: list[dict[str, Any]], until_us: int) -> list[dict[str, Any]]:
     """The rows of a table of the shop that were known by then; companies and categories have no time."""
-    name = next((name for name in ("created_at", "shown_at", "joined_at", "listed_at", "sent_at") if rows and name in rows[0]), None)
+    times = ("created_at", "shown_at", "joined_at", "listed_at", "sent_at")
+    name = next((name for name in times if rows and name in rows[0]), None)
     return [row for row in rows if name is None or row[name] is None or to_us(row[name]) <= until_us]
 
 
