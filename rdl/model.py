@@ -64,6 +64,7 @@ class RelationalModel(nn.Module):
         self.encoders = nn.ModuleList(parts.encoders.values())  # type: ignore[arg-type]
         self.convs = nn.ModuleList(parts.convs)  # type: ignore[arg-type]
         self.norm, self.dropout = nn.LayerNorm(parts.channels), ByteDropout(parts.dropout)
+        self._unseen = GRAPH_DROPOUT if parts.dropout else 0.0
         if parts.summary is not None:
             nn.init.constant_(self.norm.weight, GRAPH_SCALE)
         self.summary, self.head = parts.summary, parts.head
@@ -78,9 +79,9 @@ class RelationalModel(nn.Module):
             nodes = conv(nodes, subgraph, hops=len(self.convs) - 1 - layer)
         last = nodes[subgraph.seeds.table][: len(subgraph.seeds)]
         read = self.norm(torch.cat([last, first, seasons(subgraph.seeds.time)], dim=1))
-        if self.dropout.active and summary is not None:
-            kept = torch.rand(len(read), 1, device=read.device) >= GRAPH_DROPOUT
-            read = read * (kept / (1 - GRAPH_DROPOUT))
+        if self.training and summary is not None:
+            kept = torch.rand(len(read), 1, device=read.device) >= self._unseen
+            read = read * (kept / (1 - self._unseen))
         dropped = self.dropout(read)
         if self.summary is None or summary is None:
             return self.head(dropped, read)

@@ -1,8 +1,8 @@
 """What each seed's past adds up to, as inputs of a model: the columns of :mod:`rdl.aggregates`, standardised.
 
 A graph network that samples some of a row's children cannot count the others, and learns slowly to compare a month with
-a year. The window aggregates that LightGBM is given, but for what only grows as time goes by, stand beside what it reads
-from the graph; earlier labels are among them (:func:`rdl.labels.history`).
+a year. The window aggregates that LightGBM is given, but for what only grows as time goes by, stand beside what it
+reads from the graph; earlier labels are among them (:func:`rdl.labels.history`).
 """
 
 from __future__ import annotations

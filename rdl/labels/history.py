@@ -20,9 +20,9 @@ def history(task: Task, snapshot: Snapshot, val_cut: int, until_us: int) -> Task
     """The labels of ``task`` whose windows had closed by ``until_us``, or None where its labels are no numbers or stand
     in rows.
 
-    Their anchors are whole steps from ``val_cut``, wherever the data end, and each label is computed from the rows known
-    at the end of its window: two databases that hold the same rows until then tell the same. Those whose windows had
-    closed at ``val_cut`` are the split 0, later ones 1. Raises QueryError.
+    Their anchors are whole steps from ``val_cut``, wherever the data end, and each label is computed from the rows
+    known at the end of its window: two databases that hold the same rows until then tell the same. Those whose windows
+    had closed at ``val_cut`` are the split 0, later ones 1. Raises QueryError.
     """
     if task.kind not in (Kind.binary, Kind.regression) or task.row_level or task.horizon is None:
         return None
