@@ -12,6 +12,7 @@ import pytest
 from torch_frame import stype
 
 from rdl.clock import NEVER, US_PER_DAY
+from rdl.embedders import HASHING, embedder, rows_needed
 from rdl.errors import SchemaError
 from rdl.features import Statistics, fit
 from rdl.features.fitting import MAX_CATEGORIES, is_clock
@@ -179,6 +180,17 @@ def test_the_end_of_a_row_is_known_when_it_has_come(tmp_path: Path) -> None:
     assert table.told_by(table["value"]) is None
     snapshot.schema = Schema({"events": table})
     assert fit(snapshot, 4 * US_PER_DAY)["events"].late == {"until": ("until",)}
+
+
+@pytest.mark.parametrize(("texts", "kept"), [(9, False), (10, True)])
+def test_few_texts_are_no_input_of_hashed_words(tmp_path: Path, texts: int, kept: bool) -> None:
+    cells = [f"word {n}" for n in range(texts)] + [None, "too late"]
+    days = [1] * (texts + 1) + [9]
+    snapshot = events(tmp_path / "s", days, {"c": pa.array(cells)}, {"c": Stype.text_embedded})
+    assert fit(snapshot, 5 * US_PER_DAY, text_rows=10)["events"].texts == (("c",) if kept else ())
+    assert fit(snapshot, 5 * US_PER_DAY)["events"].texts == ("c",)
+    assert rows_needed(HASHING) == 20 * 64
+    assert rows_needed(embedder(lambda found: np.ones((len(found), 64)), "own")) == 0
 
 
 def test_hidden_columns_are_no_inputs(tmp_path: Path) -> None:
