@@ -33,7 +33,7 @@ def answers(kind: Kind, n: int = 80) -> tuple[np.ndarray, np.ndarray]:
     ("kind", "titles"),
     [
         (Kind.binary, ("calibration", "scores by class")),
-        (Kind.multiclass, ("actual and predicted", "calibration", "$ back $", "a name that is …")),
+        (Kind.multiclass, ("actual and predicted", "calibration", "$ back $", "a name t…room for")),
         (Kind.multilabel, ("calibration", "AUROC of the most frequent classes", "ok")),
         (Kind.forecast, ("predicted and actual", "MAE of each timeframe")),
         (Kind.regression, ("predicted and actual", "errors")),

@@ -45,7 +45,7 @@ def start(small: BoundTask) -> Run:
 def test_the_recipe_is_the_first_trial_and_what_is_found_is_no_worse(start: Run, tmp_path: Path) -> None:
     alone = start.again(CONFIG)
     alone.train()
-    found = Tuning(tmp_path / "t", trials=3).run(start)
+    found = Tuning(tmp_path / "t", trials=6).run(start)
     first = found.trials[0]
     assert settings_of(first.tried) == {name: getattr(CONFIG, name) for name in space(CONFIG)}
     assert first.loss == alone.progress[0].best
