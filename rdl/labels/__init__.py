@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rdl.labels.history import history
+from rdl.labels.past import history
 from rdl.labels.running import extent, refuse, run
 from rdl.labels.sources import find
 from rdl.labels.targets import encode, known, shown

@@ -84,14 +84,15 @@ def lay_manifest_anchors(task: Task, sql: LabelSql, start_us: int, end_us: int) 
     return Timeline(val_cut, test_cut, train, val, test)
 
 
-def history_anchors(task: Task, val_cut: int, start_us: int, until_us: int) -> tuple[int, ...]:
-    """The anchors, ascending, not before ``start_us``, whose windows close by ``until_us``: training's, which step back
-    from one window before ``val_cut``, and from there on as validation's do, wherever the data end."""
+def history_anchors(task: Task, val_cut: int, start_us: int, until_us: int, most: int) -> tuple[int, ...]:
+    """The anchors, ascending, whose windows close by ``until_us``, wherever the data end: the newest ``most`` of
+    training's, which step back from one window before ``val_cut`` as far as ``start_us``, and all from ``val_cut`` on,
+    stepping as validation's do."""
     horizon = task.horizon or Span(0)
     every = task.every or task.stride or horizon
     try:
         before = _steps(horizon.after(val_cut, -1), Span(-every.count, every.unit), start_us)[::-1]
-        anchors = (*before, *_steps(val_cut, every, until_us))
+        anchors = (*before[-most:], *_steps(val_cut, every, until_us))
         return tuple(anchor for anchor in anchors if horizon.after(anchor) <= until_us)
     except (ConfigError, ValueError, OverflowError):
         return ()  # windows that leave the calendar or too many of them: nothing is remembered

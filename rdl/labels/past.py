@@ -12,8 +12,8 @@ from rdl.query.expressions import aggregates
 from rdl.query.task import Kind, Task, TaskTable
 from rdl.snapshot import Snapshot
 
-#: Labels at this many anchors before validation are remembered, at most.
-MOST_ANCHORS = 400
+#: Labels of at most so many anchors before validation are remembered; fewer where they are more than so many seeds.
+MOST_ANCHORS, MOST_SEEDS = 400, 20_000_000
 
 
 def history(task: Task, snapshot: Snapshot, val_cut: int, until_us: int) -> TaskTable | None:
@@ -28,7 +28,10 @@ def history(task: Task, snapshot: Snapshot, val_cut: int, until_us: int) -> Task
         return None
     read = {window.table for window in aggregates(task.target, nested=False)}
     start, _ = extent(snapshot, sorted(read or snapshot.schema.tables), anything=True)
-    anchors = history_anchors(task, val_cut, start, max(until_us, val_cut))[-MOST_ANCHORS:]
+    # What is left out does not depend on what came after val_cut.
+    entities = int(np.searchsorted(snapshot.time(task.entity), val_cut, side="right"))
+    most = min(MOST_ANCHORS, max(1, MOST_SEEDS // max(1, entities)))
+    anchors = history_anchors(task, val_cut, start, max(until_us, val_cut), most)
     if not anchors:
         return None
     if task.sql is not None:

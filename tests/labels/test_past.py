@@ -74,6 +74,18 @@ def _known(rows: list[dict[str, Any]], until_us: int) -> list[dict[str, Any]]:
     return [row for row in rows if name is None or row[name] is None or to_us(row[name]) <= until_us]
 
 
+def test_of_many_entities_fewer_anchors_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = read_task(WINDOWED[0], SHOP)
+    with snapshot_of(SHOP, sample_shop()) as snapshot:
+        val_cut = labels.compute(task, snapshot).table.val_cut
+        monkeypatch.setattr("rdl.labels.past.MOST_SEEDS", 5 * 30)
+        found = [labels.history(task, snapshot, val_cut, val_cut + days * US_PER_DAY) for days in (0, 35)]
+    before, after = (np.unique(table.time) for table in found if table is not None)
+    assert 5 <= len(before) < 9
+    assert np.array_equal(after[: len(before)], before)
+    assert len(after) == len(before) + 1
+
+
 @pytest.mark.parametrize(
     "query",
     [
