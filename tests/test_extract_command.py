@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import rdl
 from rdl.cli import app
 from rdl.errors import DatabaseError
-from rdl.loading import _reopen
+from rdl.loading import _reader
 
 MADE = """
 CREATE TABLE users (id VARCHAR(7) PRIMARY KEY, age INTEGER);
@@ -90,11 +90,11 @@ def test_a_run_without_its_password_says_how_to_give_it(shop: Path, monkeypatch:
     schema = rdl.connect(shop).schema
     monkeypatch.setattr("rdl.loading.open_reader", refuse)
     with pytest.raises(DatabaseError) as caught:
-        _reopen(None, "postgresql://ann:***@db/shop", schema)
+        _reader(None, "postgresql://ann:***@db/shop", schema)
     assert str(caught.value).splitlines() == [
         "no password supplied",
         "Hint: a run keeps no password: give --db with the whole URL (url= in Python), or give the password in PGPASS.",
     ]
     with pytest.raises(DatabaseError, match="no password supplied") as caught:
-        _reopen("postgresql://ann@db/shop", "postgresql://ann:***@db/shop", schema)
+        _reader("postgresql://ann@db/shop", "postgresql://ann:***@db/shop", schema)
     assert caught.value.hint == "give the password in PGPASS."
