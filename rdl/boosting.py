@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rdl.config import Loss
+from rdl.losses import scale_of
 from rdl.query.task import Kind, Split, TaskTable
 
 Floats = npt.NDArray[np.float64]
@@ -72,7 +73,10 @@ def problems(kind: Kind, table: TaskTable, loss: Loss | str, quantiles: Sequence
     if quantiles:
         pinball = {"objective": "quantile", "metric": "quantile"}
         return [Problem({**pinball, "alpha": quantile}, table.target) for quantile in quantiles]
-    measured = {"objective": str(loss), "metric": str(loss)}
+    measured: dict[str, Any] = {"objective": str(loss), "metric": str(loss)}
+    if loss == Loss.huber:
+        known = table.of(Split.train).target
+        measured["alpha"] = scale_of(known[np.isfinite(known)])  # as the model's: squared up to one scale of the labels
     frames = table.target[:, :MOST_FITS].T if kind is Kind.forecast else [table.target]
     return [Problem(measured, frame) for frame in frames]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class TrainConfig:
     threads: int = max(1, (os.cpu_count() or 1) // 2)
     """PyTorch's threads on a CPU. Half of the cores by default: on busy cores more threads stall, not speed up."""
     device: str = "auto"
-    """``auto``, ``cpu``, ``cuda`` or another accelerator that Lightning Fabric knows."""
+    """``auto``, ``cpu`` or ``cuda``."""
     devices: int = 1
     """Processes that share each batch, each on a GPU of its own, or on the CPU with its share of the threads."""
     precision: str = "32-true"
@@ -158,16 +159,29 @@ class TrainConfig:
         counts = ("channels", "members", "batch_size", "max_epochs", "min_steps", "max_steps", "patience", "threads")
         for name in (*counts, "ensemble", "devices"):
             require_whole(name, getattr(self, name), least=1)
+        for name, below in (("dropout", 1), ("averaging", 1), ("learning_rate", 10), ("weight_decay", 10)):
+            require_real(name, getattr(self, name), below=below)
+        if not isinstance(self.identities, bool):
+            raise ConfigError(f"identities is {self.identities!r}: it must be true or false")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"unknown precision {self.precision!r}", hint=f"use {', '.join(PRECISIONS)}.")
-        if self.time_budget_min is not None and self.time_budget_min <= 0:
-            raise ConfigError(f"a time budget of {self.time_budget_min} minutes: it must be above 0")
+        if self.time_budget_min is not None:
+            require_real("time_budget_min", self.time_budget_min)
+            if self.time_budget_min == 0:
+                raise ConfigError("a time budget of 0 minutes: it must be above 0")
 
 
 def require_whole(name: str, value: object, *, least: int) -> None:
     """Raises ConfigError, naming the setting, where ``value`` is no whole number of ``least`` or more."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}: it must be a whole number, {least} or more")
+
+
+def require_real(name: str, value: object, *, below: float = math.inf) -> None:
+    """Raises ConfigError, naming the setting, where ``value`` is no number from 0 on that is less than ``below``."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < below:
+        limits = "0 or more" + (f" and below {below:g}" if math.isfinite(below) else "")
+        raise ConfigError(f"{name} is {value!r}: it must be a number, {limits}")
 
 
 def _paired(quantiles: object) -> tuple[float, ...]:

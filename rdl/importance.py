@@ -26,7 +26,7 @@ from rdl.sampler import Sampler, Seeds
 from rdl.summaries import SummaryStatistics
 
 #: Seeds looked at: at first, at least, and at most.
-FIRST, LEAST, MOST = 256, 100, 4_000
+FIRST_SEEDS, LEAST_SEEDS, MOST_SEEDS = 256, 100, 4_000
 #: Of so many groups of aggregates, those that matter most, each aggregate is looked at too; so many of all things are
 #: looked at as often.
 GROUPS, LARGEST, REPEATS = 3, 20, 3
@@ -83,13 +83,13 @@ class _Measurement:
         self.drawn = torch.randperm(len(subject.seeds), generator=self.generator)
         changes = sum(len(names) for one in subject.features.values() for names in one.names.values())
         changes += len(subject.sampler.graph.links) + len(self.groups())
-        self.take(FIRST)
+        self.take(FIRST_SEEDS)
         self.loss()  # what is made once is not counted
         started = time.perf_counter()
         self.before = self.loss()
         each = (time.perf_counter() - started) / len(self.seeds)
         # Half of the time for one look at all, half for a closer one at what matters most.
-        self.take(int(np.clip(budget_s / 2 / max(changes * each, 1e-9), LEAST, MOST)))
+        self.take(int(np.clip(budget_s / 2 / max(changes * each, 1e-9), LEAST_SEEDS, MOST_SEEDS)))
         self.before = self.loss()
 
     def run(self) -> list[Importance]:

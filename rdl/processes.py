@@ -37,26 +37,26 @@ Work = Callable[[Fabric, Callable[[Any], None]], T]
 
 
 def choose_device(name: str) -> str:
-    """Fabric's accelerator for ``name``: ``auto`` takes a GPU where there is one. Raises ConfigError where there is no
-    such device."""
-    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """Fabric's accelerator for ``name``: ``auto`` takes a CUDA GPU where there is one. Raises ConfigError where there
+    is no such device."""
+    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available()}
     if not there.get(name):
         found = ", ".join(device for device, usable in there.items() if usable)
         raise ConfigError(f"there is no device {name!r} here", hint=f"use one of {found}.")
+    if name == "auto":
+        return "cuda" if there["cuda"] else "cpu"
     return name
 
 
 def check_devices(config: TrainConfig) -> None:
     """Raises ConfigError where the devices that ``config`` asks for are not there, or cannot do what it asks."""
     name = choose_device(config.device)
-    on_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    on_gpu = name == "cuda"
     if on_gpu and config.devices > torch.cuda.device_count():
         raise ConfigError(
             f"{config.devices} devices are asked for, and there are {torch.cuda.device_count()} GPUs",
             hint="ask for as many, or for processes on the CPU: --device cpu.",
         )
-    if name == "mps" and config.devices > 1:
-        raise ConfigError("there is one mps device", hint="leave --devices out.")
     if config.precision == "16-mixed" and not on_gpu:
         raise ConfigError("16-mixed precision needs a CUDA device", hint="use bf16-mixed or 32-true.")
     if config.devices > 1 and hasattr(sys, "ps1"):
@@ -122,8 +122,10 @@ def _in_process(fabric: Fabric, *, work: Work[Any], sender: Connection, threads:
     first = fabric.global_rank == 0
     try:
         result = work(fabric, (lambda told: sender.send((True, told))) if first else (lambda _: None))
-    except RdlError as error:  # the same in all of them
-        result = error
+    except RdlError as error:
+        if first:
+            sender.send((False, error))
+        raise  # which ends the others: they may be waiting for this one
     if first:
         sender.send((False, result))
     fabric.barrier()

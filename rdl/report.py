@@ -51,7 +51,7 @@ MOST_IMPORTANT = 18
 def write_report(run: Run, path: Path, *, url: str) -> None:
     """Writes the page to ``path``. Nothing in it leads elsewhere; no password of ``url`` is in it."""
     test = run.table.of(Split.test)
-    predicted = run.predict_split(Split.test) if len(test) else np.zeros(0)
+    predicted = run.predicted["model"]["test"] if "model" in run.predicted else run.predict_split(Split.test)
     labels = test.dense()
     known = np.flatnonzero(np.isfinite(labels if labels.ndim > 1 else labels[:, None]).any(axis=1))
     test, target, prediction = test.take(known), labels[known], predicted[known]

@@ -26,6 +26,8 @@ def command(source: str, config: TrainConfig, url: str) -> str:
         if value == getattr(default, name) and name not in ("regime", "seed"):
             continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if isinstance(value, bool):
+            text = text.lower()
         if name in OPTIONS:
             words += [OPTIONS[name], text]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from rdl.convs import HeteroAttention, HeteroSAGE, RelationalTransformer, RelGNN
 from rdl.embedders import HASHING, Embedder, embedder, rows_needed
 from rdl.ensemble import Ensemble, models_of
 from rdl.features import Features, Statistics
-from rdl.importance import Importance, Subject, importance
+from rdl.importance import MOST_SEEDS, Importance, Subject, importance
 from rdl.intervals import calibrate, cross_fitted
 from rdl.losses import Objective
 from rdl.metrics import loss
@@ -34,7 +35,7 @@ from rdl.sampler import Sampler, Seeds
 from rdl.schema import Relation
 from rdl.scoring import Figures, Judge
 from rdl.snapshot import Snapshot
-from rdl.summaries import Summaries, SummaryStatistics
+from rdl.summaries import SEEDS_A_PIECE, Summaries, SummaryStatistics
 from rdl.train import MAX_TRAINING_SEEDS, Inputs, fit
 
 Floats = npt.NDArray[np.float64]
@@ -128,10 +129,13 @@ class Run:
 
     def summarise(self, seeds: Seeds) -> Tensor:
         """What the past of ``seeds`` adds up to, float32 ``[S, width]``."""
+        return self.summary.tensor(self._summed().columns(seeds), len(seeds))
+
+    def _summed(self) -> Summaries:
         if self._summaries is None:
             fitted_at_us, most_columns = self.summary.fitted_at_us, self.config.summaries
             self._summaries = Summaries(self.task, self.snapshot, fitted_at_us=fitted_at_us, most_columns=most_columns)
-        return self.summary.tensor(self._summaries.columns(seeds), len(seeds))
+        return self._summaries
 
     def train(
         self,
@@ -176,10 +180,22 @@ class Run:
         return replace(self.config, seed=self.config.seed + number, ensemble=1, time_budget_min=budget)
 
     def identity(self) -> str:
-        """What a resumed run must have in common with the interrupted one: all but the time and the machine."""
+        """What a resumed run must have in common with the interrupted one: all but the time and the machine. The
+        question is told with its parameters, the data by their rows and labels."""
         config = {**asdict(self.config), "time_budget_min": None, "device": "", "devices": 1, "threads": 0}
-        asked = [self.task.source, self.snapshot.schema.fingerprint(), config, self.summary.names, self.summary.gappy]
-        return json.dumps(asked, sort_keys=True, default=str)
+        task, table = self.task, self.table
+        parameters = [repr(part) for part in (task.target, task.where, task.assuming)]
+        labels = hashlib.sha256()
+        for values in (table.entity, table.time, table.split, table.target):
+            labels.update(np.ascontiguousarray(values).tobytes())
+        asked = [
+            task.source,
+            parameters,
+            self.snapshot.schema.fingerprint(),
+            self.snapshot.num_rows,
+            labels.hexdigest(),
+        ]
+        return json.dumps([*asked, config, self.summary.names, self.summary.gappy], sort_keys=True, default=str)
 
     def score(self, *, baselines: bool = True) -> None:
         """Fills ``metrics`` for validation and test and, by default, ``baselines`` and ``blend``, under the run's
@@ -214,7 +230,8 @@ class Run:
     def explain(self, *, budget_s: float = 15.0) -> None:
         """Fills ``importance``: what the model reads, measured on validation within about so many seconds."""
         started = time.perf_counter()
-        target, seeds = self.table.of(Split.val).dense(), self._seeds(Split.val)
+        table = self.table.of(Split.val).thinned(MOST_SEEDS)
+        target, seeds = table.dense(), self._seeds_of(table)
         packed, sampler = self.packed()
         summary = self.summarise(seeds) if self.summary.width else None
         subject = Subject(
@@ -245,8 +262,10 @@ class Run:
         return self._predict(self._seeds(split), replace(self.objective, shifts=()))
 
     def _seeds(self, split: Split | str) -> Seeds:
+        return self._seeds_of(self.table.of(split))
+
+    def _seeds_of(self, part: TaskTable) -> Seeds:
         strictly, hidden = self.task.row_level, _hidden(self.task, self.snapshot)
-        part = self.table.of(split)
         return seeds_of(part, self.task.entity, self.config.regime, strictly=strictly, hidden=hidden)
 
     def predict_at(self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> Floats:
@@ -259,8 +278,15 @@ class Run:
     def _predict(self, seeds: Seeds, objective: Objective) -> Floats:
         torch.set_num_threads(self.config.threads)
         packed, sampler = self.packed()
-        summary = self.summarise(seeds) if self.summary.width else None
-        return predict(self.model, packed, sampler, seeds, objective, summary)
+        if not self.summary.width:
+            return predict(self.model, packed, sampler, seeds, objective)
+        self._summed().remember(seeds)
+        # In pieces: what the pasts of millions of seeds add up to is not held at once.
+        pieces = [
+            predict(self.model, packed, sampler, piece, objective, self.summarise(piece))
+            for piece in (seeds.part(at, at + SEEDS_A_PIECE) for at in range(0, max(len(seeds), 1), SEEDS_A_PIECE))
+        ]
+        return np.concatenate(pieces)
 
 
 def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:

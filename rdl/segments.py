@@ -74,7 +74,7 @@ def _by_column(run: Run, part: TaskTable) -> Iterator[Iterator[Segment]]:
         cell = (table.name, column.name)
         if column.stype is not Stype.categorical or table.told_by(column) or cell in task.hidden | task.label_columns:
             continue
-        words = pc.fill_null(pc.cast(rows.column(column.name), "string"), "NULL").take(part.entity)
+        words = pc.fill_null(pc.cast(rows.column(column.name).take(part.entity), "string"), "NULL")
         codes = words.combine_chunks().dictionary_encode()
         if not 1 < len(codes.dictionary) <= MOST_VALUES or shown == MOST_COLUMNS:
             continue

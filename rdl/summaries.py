@@ -2,7 +2,8 @@
 
 A graph network that samples some of a row's children cannot count the others, and learns slowly to compare a month with
 a year. The window aggregates that LightGBM is given, but for what only grows as time goes by, stand beside what it
-reads from the graph; earlier labels are among them (:func:`rdl.labels.history`).
+reads from the graph; earlier labels of binary tasks and regressions over windows are among them
+(:func:`rdl.labels.history`).
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class SummaryStatistics:
     def fit(columns: Columns, fitted_at_us: int, time: npt.NDArray[np.int64]) -> SummaryStatistics:
         """The statistics of ``columns`` of training seeds at ``time`` ``[S]`` µs. Left out are those that do not vary,
         and those that drift: what they are of the newest fifth of the seeds hardly tells of the seeds to come."""
-        newest = time > np.quantile(time, 1 - NEWEST_SHARE) if len(time) else np.zeros(0, bool)
+        since = np.quantile(time, 1 - NEWEST_SHARE) if len(time) else 0
+        newest = time > since if (time > since).any() else time >= since
         names: list[str] = []
         medians: list[float] = []
         scales: list[float] = []
@@ -117,6 +119,11 @@ class Summaries:
         self.task, self.snapshot, self.fitted_at_us, self.most_columns = task, snapshot, fitted_at_us, most_columns
         self._last: tuple[Seeds, Columns] | None = None
         self._labels: tuple[int, TaskTable | None] | None = None
+
+    def remember(self, seeds: Seeds) -> None:
+        """Computes the earlier labels that ``seeds`` know once, for all pieces that they are asked about in."""
+        if len(seeds) and self.most_columns:
+            self._history(int(seeds.cut.max()))
 
     def columns(self, seeds: Seeds) -> Columns:
         """Numeric columns float32 ``[S]`` by name, NaN where unknown: the shallow and simple ones first, at most as

@@ -192,6 +192,11 @@ def _judge(progress: Progress, config: TrainConfig, over: bool, state: State) ->
     The loss judges rather than a metric of ranks: on few rows that is erratic, and blind to overconfidence.
     """
     loss = progress.history[-1].val_loss
+    if math.isinf(loss):
+        if state.best is None:
+            raise ConfigError("the weights diverged", hint="try a lower rate: learning_rate=0.0005.")
+        progress.stopped = "predictions were no longer finite"
+        return
     ripe = progress.step >= RIPE_SHARE * progress.total_steps
     if math.isnan(loss) or not progress.ripe or loss < progress.best:
         progress.ripe = ripe
@@ -237,6 +242,8 @@ class _Validation:
         summary = None if self.summary is None else self.summary[mine]
         part = predict(model, features, sampler, self.seeds.take(mine), inputs.objective, summary)
         predicted = np.concatenate(processes.gather(part, fabric))
+        if not np.isfinite(predicted).all():
+            return math.inf, math.nan
         objective, target = inputs.objective, self.table.dense()
         figures = evaluate(
             objective.kind, target, predicted, train_target=self.train_target, quantiles=objective.quantiles
@@ -256,8 +263,12 @@ class _Batches:
         self.total_steps = min(max(passes, config.min_steps), config.max_steps)
         self.per_evaluation = max(MIN_STEPS_BETWEEN_EVALUATIONS, self.total_steps // EVALUATIONS)
         self.cuts = self._cuts(inputs.table.of("val"), config)
-        versions = (replace(self.seeds, cut=cut) for cut in self.cuts)
-        self.summaries = inputs.summarise and torch.stack([inputs.summarise(seeds) for seeds in versions])
+        self.summaries: Tensor | None = None
+        for version, cut in enumerate(self.cuts if inputs.summarise else ()):
+            found = inputs.summarise(replace(self.seeds, cut=cut))  # type: ignore[misc]
+            if self.summaries is None:
+                self.summaries = found.new_empty(len(self.cuts), *found.shape)
+            self.summaries[version] = found
 
     def _cuts(self, val: TaskTable, config: TrainConfig) -> Tensor:
         """The cuts under which each seed is seen, int64 ``[versions, S]``, its own first. In the frozen regime the

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rdl.config import TrainConfig, require_whole
 from rdl.errors import ConfigError
 from rdl.progress import Progress
@@ -119,7 +121,8 @@ class Tuning:
         study.set_user_attr("identity", asked)
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+            if "seconds" not in trial.user_attrs:  # else only its end was not told any more
+                study.enqueue_trial(trial.params)
         if not study.trials:
             study.enqueue_trial({name: of for name, of in _written(start.config).items() if name in choices})
         return study
@@ -178,6 +181,8 @@ class Tuning:
                 state = optuna.trial.TrialState.PRUNED
         except optuna.TrialPruned:
             state = optuna.trial.TrialState.PRUNED
+        except (ConfigError, torch.OutOfMemoryError):  # weights that diverge, a model too large: no good choice
+            state = optuna.trial.TrialState.FAIL
         trial.set_user_attr("seconds", time.perf_counter() - started)
         study.tell(trial, run.progress[0].best if state is optuna.trial.TrialState.COMPLETE else None, state=state)
         best = _best(study)

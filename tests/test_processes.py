@@ -13,7 +13,7 @@ import torch
 
 from rdl.config import TrainConfig
 from rdl.errors import ConfigError
-from rdl.processes import check_devices
+from rdl.processes import check_devices, choose_device
 from rdl.progress import Progress
 from rdl.snapshot import Snapshot
 from rdl.train import Inputs, fit
@@ -60,6 +60,9 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
             check_devices(TrainConfig(precision="16-mixed"))
         with pytest.raises(ConfigError, match="no device"):
             check_devices(TrainConfig(device="cuda", devices=2))
+        assert choose_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match="no device 'mps'"):
+        choose_device("mps")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(ConfigError, match="--devices"):
         check_devices(TrainConfig())

@@ -116,3 +116,12 @@ def test_none_and_few_seeds(tmp_path: Path, count: int) -> None:
     assert fitted.tensor(summaries.columns(part), count).shape == (count, fitted.width)
     whole = fitted.tensor(summaries.columns(seeds), len(seeds))
     assert torch.equal(fitted.tensor(summaries.columns(part), count), whole[:count])
+
+
+def test_a_column_drifts_where_most_seeds_are_of_the_newest_time_too() -> None:
+    time = np.repeat([1, 2, 3], [30, 30, 90])
+    columns = {
+        "same": np.tile(np.arange(30, dtype=np.float32), 5),
+        "clock": time.astype(np.float32) + np.tile(np.arange(30) / 99, 5).astype(np.float32),
+    }
+    assert SummaryStatistics.fit(columns, 0, time).names == ("same",)

@@ -253,3 +253,30 @@ def test_half_precision_learns_the_same(inputs: tuple[Snapshot, Inputs]) -> None
 def test_other_settings_without_a_meaning_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         TrainConfig(**setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"dropout": 1.0}, {"dropout": -1}, {"learning_rate": "abc"}, {"averaging": 2.0}, {"weight_decay": -5.0},
+     {"identities": "yes"}, {"time_budget_min": float("nan")}, {"time_budget_min": "abc"}],
+)  # fmt: skip
+def test_shares_and_rates_have_limits(setting: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        TrainConfig.of(setting)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_weights_that_diverge_are_not_kept(
+    inputs: tuple[Snapshot, Inputs], monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    looks = iter([1.0] * (after - 1) + [np.inf] * 9)
+    monkeypatch.setattr("rdl.train.predict", lambda *given, **settings: predict(*given, **settings) * next(looks))
+    snapshot, given = inputs
+    model, config = fresh(snapshot), replace(CONFIG, min_steps=100, max_steps=100)
+    if after == 1:
+        with pytest.raises(ConfigError, match="diverged"):
+            fit(model, given, config)
+        return
+    progress = fit(model, given, config)
+    assert progress.stopped == "predictions were no longer finite"
+    assert (progress.step, progress.best_step in (20, 40)) == (60, True)

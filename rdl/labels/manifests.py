@@ -68,7 +68,7 @@ def closed_labels(
                 connection.execute(f"SET VARIABLE known_at = TIMESTAMP '{known_at}'")
                 connection.register("timestamps", pa.table({"timestamp": pa.array([anchor], pa.timestamp("us"))}))
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote('#labels')} AS {query}\n")
-                parts.append(fetch(connection, _rows(task, sql, snapshot, clock.NEVER)))
+                parts.append(fetch(connection, _rows(task, sql, snapshot, anchor + sql.window_us)))
         except duckdb.Error as error:
             raise refuse(f"the manifest's SQL fails: {line(error)}", "manifest") from None
     entity, time = (np.concatenate([part[column] for part in parts]) for column in (0, 1))
