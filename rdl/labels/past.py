@@ -17,14 +17,15 @@ MOST_ANCHORS, MOST_SEEDS = 400, 20_000_000
 
 
 def history(task: Task, snapshot: Snapshot, val_cut: int, until_us: int) -> TaskTable | None:
-    """The labels of ``task`` whose windows had closed by ``until_us``, or None where its labels are no numbers or stand
-    in rows.
+    """The labels of ``task`` whose windows had closed by ``until_us``, or None where its labels are no numbers, stand
+    in rows, or were given and nobody says how they are made.
 
     Their anchors are whole steps from ``val_cut``, wherever the data end, and each label is computed from the rows
     known at the end of its window: two databases that hold the same rows until then tell the same. Those whose windows
     had closed at ``val_cut`` are the split 0, later ones 1. Raises QueryError.
     """
-    if task.kind not in (Kind.binary, Kind.regression) or task.row_level or task.horizon is None:
+    told = task.sql is not None or task.target is not None
+    if task.kind not in (Kind.binary, Kind.regression) or task.row_level or task.horizon is None or not told:
         return None
     read = {window.table for window in aggregates(task.target, nested=False)}
     start, _ = extent(snapshot, sorted(read or snapshot.schema.tables), anything=True)
