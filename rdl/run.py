@@ -27,7 +27,7 @@ from rdl.importance import MOST_SEEDS, Importance, Subject, importance
 from rdl.intervals import calibrate, cross_fitted
 from rdl.losses import Objective
 from rdl.metrics import loss
-from rdl.model import ConvFactory, RelationalModel, build
+from rdl.model import ConvFactory, build
 from rdl.predict import predict, sampler_of, seeds_of
 from rdl.progress import Progress
 from rdl.query.task import Split, Task, TaskTable
@@ -293,29 +293,6 @@ def _hidden(task: Task, snapshot: Snapshot) -> tuple[Relation, ...]:
     return task.label_keys(snapshot.schema)
 
 
-def _model(
-    task: Task,
-    snapshot: Snapshot,
-    statistics: Mapping[str, Statistics],
-    config: TrainConfig,
-    outputs: int,
-    summary: SummaryStatistics,
-) -> RelationalModel:
-    torch.manual_seed(config.seed)
-    return build(
-        statistics,
-        snapshot.schema.relations,
-        channels=config.channels,
-        layers=len(config.fanouts),
-        dropout=config.dropout,
-        members=config.members,
-        outputs=outputs,
-        summary=summary,
-        masked=task.label_columns,
-        conv=_CONVS[config.model],
-    )
-
-
 def models(
     task: Task,
     snapshot: Snapshot,
@@ -325,6 +302,21 @@ def models(
     summary: SummaryStatistics,
 ) -> nn.Module:
     """The model of ``config``, or its ensemble, each with the weights that its seed alone gives it."""
-    configs = [replace(config, seed=config.seed + number) for number in range(config.ensemble)]
-    built = [_model(task, snapshot, statistics, own, outputs, summary) for own in configs]
+    built = []
+    for number in range(config.ensemble):
+        torch.manual_seed(config.seed + number)
+        built.append(
+            build(
+                statistics,
+                snapshot.schema.relations,
+                channels=config.channels,
+                layers=len(config.fanouts),
+                dropout=config.dropout,
+                members=config.members,
+                outputs=outputs,
+                summary=summary,
+                masked=task.label_columns,
+                conv=_CONVS[config.model],
+            )
+        )
     return built[0] if len(built) == 1 else Ensemble(built)

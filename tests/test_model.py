@@ -13,6 +13,7 @@ from torch import Tensor
 from rdl import features
 from rdl.clock import NEVER, US_PER_DAY
 from rdl.convs import COUNT_CONSTANTS_DAYS, Aggregate
+from rdl.dropout import ByteDropout
 from rdl.encoders import DECAY_DAYS, gap_features, gaps
 from rdl.features import Features
 from rdl.graph import TemporalGraph
@@ -20,6 +21,7 @@ from rdl.heads import EnsembleHead
 from rdl.model import RelationalModel, build
 from rdl.sampler import Sampler, Seeds
 from rdl.snapshot import Snapshot
+from rdl.summaries import SummaryStatistics
 from tests.memory import MemoryReader
 from tests.test_sampler import shop
 
@@ -51,6 +53,29 @@ def test_outputs_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     parts = torch.cat([output(snapshot, model, packed, seeds.part(n, n + 1)) for n in range(6)])
     assert torch.allclose(whole, parts, atol=1e-5)
     assert whole.std() > 0
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_some_seeds_see_nothing_of_the_graph_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: float
+) -> None:
+    monkeypatch.setattr("rdl.model.GRAPH_DROPOUT", 1 - 1e-9)  # all of them
+    snapshot = shop(np.random.default_rng(0), users=6, items=4, orders=90, messages=40).snapshot(tmp_path / "s")
+    statistics = features.fit(snapshot, NEVER - 1)
+    rows = np.arange(40, dtype=np.float32)
+    summed = SummaryStatistics.fit({"x": rows, "y": rows % 7}, 0, np.tile([1, 2], 20))
+    torch.manual_seed(0)
+    model = build(statistics, snapshot.schema.relations, channels=16, layers=1, dropout=dropout, summary=summed)
+    for module in model.modules():
+        if isinstance(module, ByteDropout):
+            module.dropped = 0  # nothing else is random
+    packed, seeds = features.pack(snapshot, statistics), seeds_at("users", [0, 1, 2, 3, 4, 5], 12)
+    same = torch.full((6, summed.width), 0.3)
+    subgraph = Sampler(TemporalGraph.build(snapshot), (4,))(seeds)
+    with torch.no_grad():
+        trained, asked = model.train()(packed, subgraph, same), model.eval()(packed, subgraph, same)
+    assert asked.std() > 0
+    assert (trained.std() == 0) == (dropout > 0)
 
 
 def test_the_future_changes_no_output(tmp_path: Path) -> None:

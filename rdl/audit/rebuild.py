@@ -15,6 +15,7 @@ from rdl.aggregates import window_features
 from rdl.audit.finding import Finding, Fix, Kind, Severity
 from rdl.audit.inputs import Checked, Inputs
 from rdl.audit.past import Past
+from rdl.labels import history
 from rdl.problems import percent, plural
 from rdl.query.task import Task, TaskTable
 from rdl.schema import Schema, TimePath
@@ -48,8 +49,8 @@ class Moment:
 
 
 def rebuilt(task: Task, table: TaskTable, inputs: Inputs, snapshot: Snapshot) -> Checked:
-    """What seeds see of the whole database, and of one from which all later rows and values were deleted: baseline
-    aggregates, statistics, sampled rows and encoded cells. Each difference is a finding."""
+    """What seeds see of the whole database, and of one from which all later rows and values were deleted: aggregates
+    of the past, earlier labels among them, statistics, sampled rows and encoded cells. Each difference is a finding."""
     found: dict[tuple[str, str | None], list[tuple[Moment, Difference]]] = {}
     at = list(moments(task, table))
     for moment in at:
@@ -112,8 +113,10 @@ def _moved(whole: Snapshot, cut: Snapshot) -> Iterator[Difference]:
 
 
 def _aggregates(task: Task, whole: Snapshot, cut: Snapshot, moment: Moment) -> Iterator[Difference]:
+    earlier = (history(task, snapshot, moment.fitted_at_us, moment.at_us) for snapshot in (whole, cut))
     seen, left = (
-        window_features(task, snapshot, moment.seeds, fitted_at_us=moment.fitted_at_us) for snapshot in (whole, cut)
+        window_features(task, snapshot, moment.seeds, fitted_at_us=moment.fitted_at_us, labels=labels)
+        for snapshot, labels in zip((whole, cut), earlier, strict=True)
     )
     for name in dict.fromkeys((*seen.column_names, *left.column_names)):
         table, column = _source(task, whole, name)

@@ -36,6 +36,7 @@ from rdl.cli.options import (
     parameters,
     print_json,
     say,
+    say_figures,
     settings_of,
 )
 from rdl.errors import ConfigError
@@ -80,10 +81,8 @@ def train(
 ) -> None:
     """Trains a model, keeps the best by validation, and reports it beside the baselines."""
     from rdl.answers import unseen
-    from rdl.blending import blend_note, figures_by_name
-    from rdl.display import figures_table, watcher
+    from rdl.display import watcher
     from rdl.machine import peak_rss_mb
-    from rdl.report import verdict
 
     bound = connect(db, schema, views=views, refresh=refresh).task(task, parameters=parameters(param))
     try:
@@ -115,10 +114,7 @@ def train(
         )
     elif not quiet:
         say(f"{bound.kind} for each {bound.definition.entity}, regime {regime}")
-        say(figures_table(bound.kind, figures_by_name(run), regime))
-        if run.blend is not None:
-            say(blend_note(run.blend), style="dim")
-        say(verdict(bound.kind, run.metrics, run.baselines))
+        say_figures(run, regime)
         for line in unseen(bound.labels):
             say(line)
         say(f"{run.seconds['total']:.0f} s; {out}/report.html shows more.")

@@ -7,11 +7,14 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rdl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rdl.pipeline import FittedRun
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="The database: sqlite:///file, duckdb:///file, folder:path, …")]
 TaskText = Annotated[
@@ -176,6 +179,19 @@ def say(text: object, *, style: str | None = None) -> None:
     from rdl.display import console
 
     console.print(text, style=style, highlight=False, soft_wrap=True)
+
+
+def say_figures(run: FittedRun, regime: str) -> None:
+    """Tells people the figures of a run, its blend's and the baselines', and what to make of them."""
+    from rdl.blending import blend_note, figures_by_name
+    from rdl.display import figures_table
+    from rdl.report import verdict
+
+    kind = run.task.kind
+    say(figures_table(kind, figures_by_name(run), regime))
+    if run.blend is not None:
+        say(blend_note(run.blend), style="dim")
+    say(verdict(kind, run.metrics, run.baselines))
 
 
 def check_split(split: str) -> None:

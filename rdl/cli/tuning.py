@@ -28,6 +28,7 @@ from rdl.cli.options import (
     parameters,
     print_json,
     say,
+    say_figures,
     settings_of,
 )
 
@@ -60,9 +61,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Searches for better settings on validation, from the recipe on; what --set fixes is not searched over."""
-    from rdl.blending import blend_note, figures_by_name
-    from rdl.display import figures_table, trials_table, watcher
-    from rdl.report import verdict
+    from rdl.display import trials_table, watcher
     from rdl.tuning_page import said
 
     bound = connect(db, schema, views=views, refresh=refresh).task(task, parameters=parameters(param))
@@ -93,8 +92,5 @@ def tune(
     elif not quiet:
         say(trials_table(found.tuned))
         say(said(found.tuned))
-        say(figures_table(bound.kind, figures_by_name(found), regime))
-        if found.blend is not None:
-            say(blend_note(found.blend), style="dim")
-        say(verdict(bound.kind, found.metrics, found.baselines))
+        say_figures(found, regime)
         say(f"{out}/tuning.html and {out}/report.html show more.")

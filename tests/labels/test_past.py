@@ -92,9 +92,12 @@ def test_of_many_entities_fewer_anchors_are_remembered(monkeypatch: pytest.Monke
         "PREDICT orders.amount FOR EACH orders.id",
         "PREDICT LIST_DISTINCT(orders.item_id, 0, 30) RANK TOP 5 FOR EACH users.id",
         "PREDICT LAST(orders.qty, 0, 30) CLASSIFY FOR EACH users.id",
+        # An order may be known later than its review, and an item than its order.
+        "PREDICT AVG(reviews.stars, 0, 60) FOR EACH items.id",
+        "PREDICT COUNT(orders.* WHERE items.price > 3, 0, 30) FOR EACH users.id",
     ],
 )
-def test_of_other_kinds_nothing_is_remembered(query: str) -> None:
+def test_of_others_nothing_is_remembered(query: str) -> None:
     with snapshot_of(SHOP, sample_shop()) as snapshot:
         assert labels.history(read_task(query, SHOP), snapshot, to_us("2024-01-01"), to_us("2024-02-01")) is None
 
